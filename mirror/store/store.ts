@@ -22,7 +22,9 @@ export type StoreEvent =
   | { readonly type: 'content-created'; readonly digest: Digest }
   | { readonly type: 'content-deleted'; readonly digest: Digest }
   | { readonly type: 'tag-created' | 'tag-updated'; readonly tag: TagReference; readonly record: TagRecord }
-  | { readonly type: 'tag-deleted'; readonly tag: TagReference };
+  | { readonly type: 'tag-deleted'; readonly tag: TagReference }
+  /** All that was held at the start has been told; what follows are changes. Comes once in a watch. */
+  | { readonly type: 'listed' };
 
 /**
  * What this node holds: complete content by digest, and the tags of its images. It only reads, and answers at once from
@@ -39,7 +41,7 @@ export interface Store {
    */
   sources(digest: Digest, signal: AbortSignal): Promise<readonly Registry[]>;
   /**
-   * Everything held now, as `-created` events, then every change as it happens, until the signal aborts. What happened
+   * Everything held now, as `-created` events, then `listed`, then every change as it happens, until the signal aborts. What happened
    * while the source of events was away is found by listing again, so nothing is missed; an event may come twice. One
    * consumer at a time.
    */
