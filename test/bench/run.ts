@@ -1,0 +1,60 @@
+/** `npm run bench -- [NAME...] [--json]`: runs benchmarks one after another and holds them against their limits. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { Command } from 'commander';
+import type { Bench, BenchResult } from './bench.ts';
+
+/** A benchmark that is not done by then hangs. */
+const BENCH_DEADLINE_MS = 20 * 60_000;
+
+const NOT_BENCHES = new Set(['bench.ts', 'run.ts']);
+
+function benchNames(): string[] {
+  return fs
+    .readdirSync(import.meta.dirname)
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts') && !NOT_BENCHES.has(file))
+    .map((file) => path.basename(file, '.ts'))
+    .toSorted();
+}
+
+async function runBench(name: string): Promise<BenchResult> {
+  const { run }: { run: Bench } = await import(path.join(import.meta.dirname, `${name}.ts`));
+  return run({
+    progress: (line) => process.stderr.write(`${name}: ${line}\n`),
+    signal: AbortSignal.timeout(BENCH_DEADLINE_MS),
+  });
+}
+
+function formatTable(result: BenchResult): string {
+  const columns = [...new Set(result.rows.flatMap((row) => Object.keys(row)))];
+  const cells = [columns, ...result.rows.map((row) => columns.map((column) => String(row[column] ?? '')))];
+  const widths = columns.map((_, index) => Math.max(...cells.map((line) => (line[index] as string).length)));
+  const lines = cells.map((line) => line.map((cell, index) => cell.padEnd(widths[index] as number)).join('  '));
+  const limits = result.limits.map(
+    ({ name, value, limit, ok }) => `  ${ok ? 'holds ' : 'BROKEN'}  ${name} ${limit}: ${value}`,
+  );
+  return [`${result.name} (${result.unit})`, ...lines.map((line) => `  ${line.trimEnd()}`), ...limits, ''].join('\n');
+}
+
+const names = benchNames();
+const command = new Command('bench')
+  .description('Measures Miroir, side by side with what it is measured against, and checks its promises.')
+  .argument('[names...]', `which benchmarks, of: ${names.join(', ')}`, [])
+  .option('--json', 'print one JSON object per benchmark instead of tables')
+  .addHelpText(
+    'after',
+    '\nExits with 1 when a promise is broken. Wants a quiet machine; progress goes to standard error.',
+  )
+  .parse();
+
+const chosen = command.args.length === 0 ? names : command.args;
+const unknown = chosen.filter((name) => !names.includes(name));
+if (unknown.length > 0)
+  command.error(`There is no benchmark ${unknown.join(', ')}. There are: ${names.join(', ')}.`, { exitCode: 2 });
+
+for (const name of chosen) {
+  const result = await runBench(name);
+  process.stdout.write(`${command.opts<{ json?: true }>().json ? JSON.stringify(result) : formatTable(result)}\n`);
+  if (result.limits.some(({ ok }) => !ok)) process.exitCode = 1;
+}
+process.exit();
