@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { createMemoryHub, createMemoryRouter } from '../../mirror/swarm/memory.ts';
+import { routerSuite } from './router-suite.ts';
+
+routerSuite({
+  name: 'memory',
+  carriesTags: true,
+  canHang: false,
+  createFixture: async (t) => {
+    const hubs = { ours: createMemoryHub(), theirs: createMemoryHub() };
+    let joined = 0;
+    return {
+      join: async ({ swarm = 'ours' } = {}) => {
+        joined += 1;
+        const address = `10.0.0.${joined}:29982`;
+        const router = createMemoryRouter({ hub: hubs[swarm] }, { peerId: `peer ${joined}`, address });
+        await router.start(t.signal);
+        t.after(() => router.stop());
+        return { router, address };
+      },
+      hang: () => assert.fail('nothing hangs within one process'),
+    };
+  },
+});
