@@ -38,6 +38,8 @@ export type ContainerdEvent =
  */
 export interface ContainerdClient {
   readonly images: {
+    /** Undefined when the namespace has no image of that name. */
+    get(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined>;
     list(signal: AbortSignal): Promise<readonly ContainerdImage[]>;
   };
   readonly content: {
@@ -68,13 +70,15 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
   const grpc = createGrpcConnection({ socket, headers: { [NAMESPACE_HEADER]: namespace } });
 
   async function info(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined> {
-    try {
-      const response = await grpc.unary(ContentDefinition, ContentDefinition.methods.info, { digest }, CALL, signal);
-      return response.info && toContentInfo(response.info);
-    } catch (error) {
-      if (error instanceof GrpcError && error.status === GRPC_NOT_FOUND) return undefined;
-      throw error;
-    }
+    const { methods } = ContentDefinition;
+    const response = await orAbsent(grpc.unary(ContentDefinition, methods.info, { digest }, CALL, signal));
+    return response?.info && toContentInfo(response.info);
+  }
+
+  async function get(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined> {
+    const { methods } = ImagesDefinition;
+    const response = await orAbsent(grpc.unary(ImagesDefinition, methods.get, { name }, CALL, signal));
+    return response?.image && toImage(response.image);
   }
 
   async function* list(signal: AbortSignal): AsyncIterable<ContentInfo> {
@@ -99,6 +103,7 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
 
   return {
     images: {
+      get,
       async list(signal) {
         const request = { filters: [] };
         const response = await grpc.unary(ImagesDefinition, ImagesDefinition.methods.list, request, LIST, signal);
@@ -126,6 +131,15 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
     },
     close: () => grpc.close(),
   };
+}
+
+async function orAbsent<R>(response: Promise<R>): Promise<R | undefined> {
+  try {
+    return await response;
+  } catch (error) {
+    if (error instanceof GrpcError && error.status === GRPC_NOT_FOUND) return undefined;
+    throw error;
+  }
 }
 
 const EVENT_TOPICS = ['/images/', '/content/'];

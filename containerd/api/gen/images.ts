@@ -31,6 +31,14 @@ export interface Image_LabelsEntry {
   value: string;
 }
 
+export interface GetImageRequest {
+  name: string;
+}
+
+export interface GetImageResponse {
+  image: Image | undefined;
+}
+
 export interface ListImagesRequest {
   filters: string[];
 }
@@ -261,6 +269,98 @@ export const Image_LabelsEntry: MessageFns<Image_LabelsEntry> = {
   },
 };
 
+function createBaseGetImageRequest(): GetImageRequest {
+  return { name: "" };
+}
+
+export const GetImageRequest: MessageFns<GetImageRequest> = {
+  encode(message: GetImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetImageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetImageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGetImageResponse(): GetImageResponse {
+  return { image: undefined };
+}
+
+export const GetImageResponse: MessageFns<GetImageResponse> = {
+  encode(message: GetImageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.image !== undefined) {
+      Image.encode(message.image, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetImageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetImageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.image = Image.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseListImagesRequest(): ListImagesRequest {
   return { filters: [] };
 }
@@ -404,6 +504,14 @@ export const ImagesDefinition = {
   name: "Images",
   fullName: "containerd.services.images.v1.Images",
   methods: {
+    get: {
+      name: "Get",
+      requestType: GetImageRequest as typeof GetImageRequest,
+      requestStream: false,
+      responseType: GetImageResponse as typeof GetImageResponse,
+      responseStream: false,
+      options: {},
+    },
     list: {
       name: "List",
       requestType: ListImagesRequest as typeof ListImagesRequest,

@@ -1,0 +1,117 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createContainerdClient } from '../../containerd/api/client.ts';
+
+export const CONTAINERD_VERSIONS = ['1.6.20', '2.4.2'] as const;
+export type ContainerdVersion = (typeof CONTAINERD_VERSIONS)[number];
+
+/** A containerd of its own for a test, on folders of its own. It pulls through CRI, and runs nothing. */
+export interface RealContainerd {
+  readonly version: ContainerdVersion;
+  readonly socket: string;
+  /** What its config_path names. */
+  readonly certsDir: string;
+  readonly contentRoot: string;
+  start(): Promise<void>;
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
+}
+
+const START_DEADLINE_MS = 20_000;
+const START_POLL_MS = 20;
+
+/** Starts a containerd that stops, and whose folders go, with the test. */
+export async function startContainerd(t: TestContext, version: ContainerdVersion): Promise<RealContainerd> {
+  const folder = await fs.promises.mkdtemp(path.join(os.tmpdir(), 'miroir-containerd-'));
+  const socket = path.join(folder, 'containerd.sock');
+  const certsDir = path.join(folder, 'certs.d');
+  const configPath = path.join(folder, 'config.toml');
+  await fs.promises.mkdir(certsDir);
+  await fs.promises.writeFile(configPath, configText(version, folder));
+  let running: ChildProcess | undefined;
+
+  const containerd: RealContainerd = {
+    version,
+    socket,
+    certsDir,
+    contentRoot: path.join(folder, 'root/io.containerd.content.v1.content'),
+
+    async start() {
+      const log = fs.openSync(path.join(folder, 'log'), 'a');
+      running = spawn(program(version), ['-c', configPath], { stdio: ['ignore', log, log] });
+      fs.closeSync(log);
+      await untilAnswers(socket);
+    },
+
+    async stop(signal = 'SIGTERM') {
+      const child = running;
+      running = undefined;
+      if (child === undefined) return;
+      const exited = once(child, 'exit');
+      child.kill(signal);
+      await exited;
+    },
+  };
+  t.after(async () => {
+    await containerd.stop('SIGKILL');
+    await fs.promises.rm(folder, { recursive: true, force: true });
+  });
+  await containerd.start();
+  return containerd;
+}
+
+async function untilAnswers(socket: string): Promise<void> {
+  const client = createContainerdClient({ socket, namespace: 'k8s.io' });
+  const deadline = AbortSignal.timeout(START_DEADLINE_MS);
+  try {
+    for (;;) {
+      try {
+        await client.serverVersion(deadline);
+        return;
+      } catch (error) {
+        if (deadline.aborted) throw error;
+        await delay(START_POLL_MS);
+      }
+    }
+  } finally {
+    client.close();
+  }
+}
+
+function program(version: ContainerdVersion): string {
+  const built = path.join(import.meta.dirname, '../../.lab/bin', `containerd-${version}`, 'containerd');
+  const found = version === '1.6.20' ? '/usr/bin/containerd' : built;
+  if (fs.existsSync(found)) return found;
+  const how = version === '1.6.20' ? 'apt-get install containerd' : 'npm run lab -- build';
+  throw new Error(`${found} is missing: get it by ${how}`);
+}
+
+function configText(version: ContainerdVersion, folder: string): string {
+  const isOld = version === '1.6.20';
+  const images = isOld ? 'io.containerd.grpc.v1.cri".containerd' : 'io.containerd.cri.v1.images"';
+  const registry = isOld ? 'io.containerd.grpc.v1.cri".registry' : 'io.containerd.cri.v1.images".registry';
+  const platform = `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`;
+  const unpack = `
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+platform = "${platform}"
+snapshotter = "native"
+`;
+  return `version = ${isOld ? 2 : 3}
+root = "${folder}/root"
+state = "${folder}/state"
+[grpc]
+address = "${folder}/containerd.sock"
+[ttrpc]
+address = "${folder}/containerd.sock.ttrpc"
+[plugins."${images}]
+snapshotter = "native"
+[plugins."${registry}]
+config_path = "${folder}/certs.d"
+[plugins."io.containerd.internal.v1.opt"]
+path = "${folder}/opt"
+${isOld ? '' : unpack}`;
+}
