@@ -1,0 +1,217 @@
+import { isIP } from 'node:net';
+import path from 'node:path';
+import { formatHostPort, type HostPort, parseHost, parseHostPort } from '../host-port.ts';
+import { parseRegistry, type Registry } from '../oci/reference.ts';
+import { quote } from './quote.ts';
+import type { Kind, Parsed, Problem } from './setting.ts';
+
+/** A list that is longer than this belongs in a file or in DNS, and a typo must not cost memory. */
+const LIST_ITEMS_MAX = 1024;
+/** PATH_MAX of Linux, with its closing NUL. */
+const PATH_BYTES_MAX = 4095;
+/** `sun_path` of Linux holds 108 bytes with its closing NUL: connecting to a longer one is refused. */
+const SOCKET_PATH_BYTES_MAX = 107;
+/** What Kubernetes allows for a label's value, which is where zones come from. */
+const ZONE_LENGTH_MAX = 63;
+/** containerd's own limit for identifiers. */
+const IDENTIFIER_LENGTH_MAX = 76;
+
+/** A registry to mirror. */
+export interface MirroredRegistry {
+  readonly name: Registry;
+  /** Where it is really reached, when that is not `https://<name>`. */
+  readonly upstream?: string;
+}
+
+function problem(wrong: string, fix: string): { readonly problems: readonly Problem[] } {
+  return { problems: [{ wrong, fix }] };
+}
+
+export const hostPort: Kind<HostPort> = {
+  placeholder: 'host:port',
+  parse: (text) => {
+    const value = parseHostPort(text);
+    if (value !== undefined) return { value };
+    return problem(
+      `${quote(text)} is not an address and a port`,
+      'write it as 10.0.0.7:29982, [fd00::7]:29982 or node-1:29982, with a port of 1 to 65535',
+    );
+  },
+};
+
+/** A host without a port. */
+export const host: Kind<string> = {
+  placeholder: 'host',
+  parse: (text) => {
+    const value = parseHost(text);
+    if (value !== undefined) return { value };
+    const hasPort = parseHostPort(text) !== undefined;
+    return hasPort
+      ? problem(`${quote(text)} has a port`, 'leave the port out: it is taken from the listening address')
+      : problem(`${quote(text)} is neither an IP address nor a host name`, 'write it as 10.0.0.7, fd00::7 or node-1');
+  },
+};
+
+export const filePath: Kind<string> = {
+  placeholder: 'path',
+  parse: (text) => parsePath(text, PATH_BYTES_MAX),
+};
+
+export const socketPath: Kind<string> = {
+  placeholder: 'path',
+  // The kubelet and crictl write sockets as unix:///run/...: take what people copy from there.
+  parse: (text) => parsePath(text.replace(/^unix:\/\/(?=\/)/, ''), SOCKET_PATH_BYTES_MAX),
+};
+
+/** A file that holds a secret. Whoever gives the secret itself must not see it in a log. */
+export const secretPath: Kind<string> = {
+  placeholder: 'path',
+  parse: (text) =>
+    /^[0-9a-f]{32,}$/i.test(text)
+      ? problem(
+          'it is a key, not the path of a file with a key',
+          'write the key into a file that only root can read, name that file here, and replace the key: it was on a command line',
+        )
+      : parsePath(text, PATH_BYTES_MAX),
+};
+
+function parsePath(text: string, bytesMax: number): Parsed<string> {
+  if (/\p{Cc}/u.test(text)) return problem(`${quote(text)} has control characters`, 'write a plain path');
+  const resolved = path.resolve(text);
+  const bytes = Buffer.byteLength(resolved);
+  if (bytes > bytesMax) {
+    return problem(`${quote(text)} is ${bytes} bytes long`, `use a path of at most ${bytesMax} bytes`);
+  }
+  return { value: resolved };
+}
+
+/** One of a few words. */
+export function oneOf<const W extends string>(...words: readonly W[]): Kind<W> {
+  return {
+    placeholder: words.join('|'),
+    parse: (text) => {
+      const value = words.find((word) => word === text);
+      return value === undefined
+        ? problem(`${quote(text)} is not one of its values`, `use one of ${words.join(', ')}`)
+        : { value };
+    },
+  };
+}
+
+export const onOff: Kind<boolean> = {
+  placeholder: 'on|off',
+  parse: (text) =>
+    text === 'on' || text === 'off'
+      ? { value: text === 'on' }
+      : problem(`${quote(text)} is neither on nor off`, 'use on or off'),
+};
+
+export const zone: Kind<string> = {
+  placeholder: 'name',
+  parse: (text) =>
+    text.length <= ZONE_LENGTH_MAX && /^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$/i.test(text)
+      ? { value: text }
+      : problem(
+          `${quote(text)} is not a zone`,
+          `use at most ${ZONE_LENGTH_MAX} letters, digits, '-', '_' and '.', as in the value of topology.kubernetes.io/zone`,
+        ),
+};
+
+export const containerdNamespace: Kind<string> = {
+  placeholder: 'name',
+  parse: (text) =>
+    text.length <= IDENTIFIER_LENGTH_MAX && /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/i.test(text)
+      ? { value: text }
+      : problem(`${quote(text)} is not a containerd namespace`, 'Kubernetes uses k8s.io, nerdctl and ctr use default'),
+};
+
+/** A DNS name that is looked up; an IP address would never change. */
+export const dnsName: Kind<string> = {
+  placeholder: 'name',
+  parse: (text) => {
+    const name = parseHost(text.replace(/\.$/, ''));
+    return name === undefined || isIP(name) !== 0
+      ? problem(
+          `${quote(text)} is not a DNS name`,
+          'write the name of a headless Service, as in miroir-swarm.miroir.svc.cluster.local, without a port; addresses go into --members',
+        )
+      : { value: name };
+  },
+};
+
+export const members: Kind<readonly string[]> = list('host[:port],...', (item) => {
+  const withPort = parseHostPort(item);
+  if (withPort !== undefined) return { value: formatHostPort(withPort) };
+  const alone = parseHost(item);
+  return alone === undefined
+    ? problem(`${quote(item)} is not a member`, 'write each as 10.0.0.7, node-1, node-1:29983 or [fd00::7]:29983')
+    : { value: alone };
+});
+
+export const registries: Kind<readonly MirroredRegistry[]> = list('name[=url],...', parseMirrored, ({ name }) => name);
+
+function parseMirrored(item: string): Parsed<MirroredRegistry> {
+  const equals = item.indexOf('=');
+  const nameText = equals < 0 ? item : item.slice(0, equals);
+  const name = parseRegistry(nameText);
+  if (name === undefined) {
+    return nameText.includes('/')
+      ? problem(
+          `${quote(nameText)} has a path or a scheme`,
+          'name the registry alone, as in docker.io or localhost:5000',
+        )
+      : problem(
+          `${quote(nameText)} is not a registry`,
+          'write it as image names do, as in docker.io or localhost:5000',
+        );
+  }
+  if (equals < 0) return { value: { name } };
+  const upstream = parseUpstream(name, item.slice(equals + 1));
+  return 'problems' in upstream ? upstream : { value: { name, upstream: upstream.value } };
+}
+
+function parseUpstream(name: Registry, text: string): Parsed<string> {
+  const wrong = (what: string) => problem(`the upstream of ${name} ${what}`, `write it as ${name}=https://host`);
+  if (!URL.canParse(text) || /\s/.test(text)) return wrong('is not a URL');
+  const url = new URL(text);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') return wrong('is neither https nor http');
+  if (url.username !== '' || url.password !== '') return wrong('holds a user name or a password');
+  if (url.search !== '' || url.hash !== '') return wrong('has a query or a fragment');
+  return { value: url.href.replace(/\/+$/, '') };
+}
+
+/** A list of one kind, split at commas; an item that stands there twice is a mistake when `identify` tells it. */
+function list<T>(
+  placeholder: string,
+  parseItem: (item: string) => Parsed<T>,
+  identify?: (value: T) => string,
+): Kind<readonly T[]> {
+  return {
+    placeholder,
+    isList: true,
+    parse: (text) => {
+      const items = text.split(',').map((item) => item.trim());
+      if (items.length > LIST_ITEMS_MAX) {
+        return problem(`it has ${items.length} items`, `use at most ${LIST_ITEMS_MAX}`);
+      }
+      const values: T[] = [];
+      const problems: Problem[] = [];
+      const seen = new Set<string>();
+      for (const item of items) {
+        const parsed =
+          item === '' ? problem('it has an empty item', 'separate items by single commas') : parseItem(item);
+        if ('problems' in parsed) {
+          problems.push(...parsed.problems);
+          continue;
+        }
+        const identity = identify?.(parsed.value);
+        if (identity !== undefined && seen.has(identity)) {
+          problems.push({ wrong: `${quote(identity)} is there twice`, fix: 'name it once' });
+        }
+        if (identity !== undefined) seen.add(identity);
+        values.push(parsed.value);
+      }
+      return problems.length > 0 ? { problems } : { value: Object.freeze(values) };
+    },
+  };
+}

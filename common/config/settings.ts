@@ -1,0 +1,176 @@
+import { LOG_LEVELS } from '../log.ts';
+import {
+  containerdNamespace,
+  dnsName,
+  filePath,
+  host,
+  hostPort,
+  members,
+  oneOf,
+  onOff,
+  registries,
+  secretPath,
+  socketPath,
+  zone,
+} from './kinds.ts';
+import { type CommandName, optional, required, type Setting, withDefault } from './setting.ts';
+
+/**
+ * Everything that can be set. Flags, environment variables, keys of the configuration file, the text of `--help` and
+ * docs/reference/settings.md all come from this table.
+ */
+export const SETTINGS = {
+  containerdSocket: withDefault({
+    commands: ['mirror'],
+    kind: socketPath,
+    default: '/run/containerd/containerd.sock',
+    help: "containerd's socket",
+    example: '/run/k3s/containerd/containerd.sock',
+  }),
+  containerdNamespace: withDefault({
+    commands: ['mirror'],
+    kind: containerdNamespace,
+    default: 'k8s.io',
+    help: 'The containerd namespace whose images are shared',
+    example: 'k8s.io',
+  }),
+  certsDir: withDefault({
+    commands: ['mirror', 'configure', 'cleanup'],
+    kind: filePath,
+    default: '/etc/containerd/certs.d',
+    help: "The folder that containerd's config_path names, with a hosts.toml for each registry",
+    example: '/etc/containerd/certs.d',
+  }),
+  registryAddress: withDefault({
+    commands: ['mirror'],
+    kind: hostPort,
+    default: '127.0.0.1:29981',
+    help: "Where this node's containerd asks. Keep it on the loopback address: it answers whoever reaches it",
+    example: '127.0.0.1:29981',
+  }),
+  peerAddress: withDefault({
+    commands: ['mirror'],
+    kind: hostPort,
+    default: '0.0.0.0:29982',
+    help: 'Where other mirrors fetch content from this one',
+    example: '10.0.0.7:29982',
+  }),
+  swarmAddress: withDefault({
+    commands: ['mirror'],
+    kind: hostPort,
+    default: '0.0.0.0:29983',
+    help: 'Where other mirrors exchange who holds what',
+    example: '10.0.0.7:29983',
+  }),
+  healthAddress: withDefault({
+    commands: ['mirror'],
+    kind: hostPort,
+    default: '0.0.0.0:29984',
+    help: 'Where /livez, /readyz, /metrics and /status are answered',
+    example: '127.0.0.1:29984',
+  }),
+  advertiseAddress: optional({
+    commands: ['mirror'],
+    kind: host,
+    unset: 'the address that other members see this node by',
+    help: 'The address or host name of this node that other mirrors reach it by, without a port',
+    example: '10.0.0.7',
+  }),
+  members: optional({
+    commands: ['mirror'],
+    kind: members,
+    unset: 'a node on its own, unless --members-dns or --members-file is set',
+    help: 'The mirrors of the swarm. This node may be one of them; a port is needed only where it is not that of --swarm-address',
+    example: '10.0.0.7,10.0.0.8,node-3:29983',
+  }),
+  membersDns: optional({
+    commands: ['mirror'],
+    kind: dnsName,
+    unset: 'no look-up',
+    help: 'A DNS name that has an address for each mirror of the swarm, as a headless Service has',
+    example: 'miroir-swarm.miroir.svc.cluster.local',
+  }),
+  membersFile: optional({
+    commands: ['mirror'],
+    kind: filePath,
+    unset: 'no file',
+    help: 'A file with one mirror of the swarm a line, read again when it changes',
+    example: '/etc/miroir/members',
+  }),
+  swarmKeyFile: required({
+    commands: ['mirror'],
+    kind: secretPath,
+    required: 'make a key once for all nodes, openssl rand -hex 32 > swarm.key, and name its file here',
+    help: 'A file with the key that all mirrors of the swarm share, 64 hex digits. A second line may hold the key before it',
+    example: '/etc/miroir/swarm.key',
+  }),
+  peerEncryption: withDefault({
+    commands: ['mirror'],
+    kind: onOff,
+    default: 'on',
+    help: 'Whether content is encrypted between mirrors. When off, mirrors still prove the key to each other',
+    example: 'off',
+  }),
+  registries: optional({
+    commands: ['mirror', 'configure'],
+    kind: registries,
+    unset: 'every registry',
+    help: 'The registries to mirror. A URL says where one is really reached, when that is not https://<name>',
+    example: 'docker.io,registry.example=http://10.0.0.1:5000',
+  }),
+  router: withDefault({
+    commands: ['mirror'],
+    kind: oneOf('one-hop', 'kad'),
+    default: 'one-hop',
+    help: 'How the swarm keeps its index. All of its mirrors need the same; kad is the slower one',
+    example: 'kad',
+  }),
+  zone: optional({
+    commands: ['mirror'],
+    kind: zone,
+    unset: 'no preference',
+    help: 'The zone that this node is in: mirrors of the same zone are asked first',
+    example: 'eu-west-1a',
+  }),
+  mirrorAddress: withDefault({
+    commands: ['configure'],
+    kind: hostPort,
+    default: '127.0.0.1:29981',
+    help: "The --registry-address of this node's mirror, for containerd to ask",
+    example: '127.0.0.1:29981',
+  }),
+  tags: withDefault({
+    commands: ['configure'],
+    kind: oneOf('fresh', 'mirror-first', 'off'),
+    default: 'fresh',
+    help: 'Who resolves tags. fresh: the registry, and the mirror when that fails. mirror-first: the mirror, which can lag behind. off: the registry alone',
+    example: 'mirror-first',
+  }),
+  logLevel: withDefault({
+    commands: ['mirror'],
+    kind: oneOf(...LOG_LEVELS),
+    default: 'info',
+    help: 'The least severe lines that are logged',
+    example: 'debug',
+  }),
+} as const;
+
+export type SettingName = keyof typeof SETTINGS;
+
+type SettingsOf<C extends CommandName> = {
+  [N in SettingName as C extends (typeof SETTINGS)[N]['commands'][number] ? N : never]: (typeof SETTINGS)[N];
+};
+
+/** What a command runs with: each of its settings, parsed. */
+export type ConfigOf<C extends CommandName> = {
+  readonly [N in keyof SettingsOf<C>]: SettingsOf<C>[N] extends Setting<infer T> ? T : never;
+};
+
+/** Settings that say the same thing in different ways: only one of each group may be set. */
+export const EXCLUSIVE: readonly (readonly SettingName[])[] = [['members', 'membersDns', 'membersFile']];
+
+/** The settings of a command, in the order of the table. */
+export function settingsOf(command: CommandName): readonly (readonly [SettingName, Setting<unknown>])[] {
+  const all = Object.entries(SETTINGS) as [SettingName, Setting<unknown>][];
+  return all.filter(([, setting]) => setting.commands.includes(command));
+}
