@@ -28,20 +28,24 @@ for (const name of ['SIGTERM', 'SIGINT'] as const) {
     setTimeout(() => {
       log.error('Did not stop in time', { timeoutMs: STOP_TIMEOUT_MS });
       process.exit(EXIT_FAULT);
-    }, STOP_TIMEOUT_MS).unref();
+    }, STOP_TIMEOUT_MS);
   });
 }
 
-const exitCode = await runProgram(
-  {
-    env: process.env,
-    readFile: (path) => readFile(path, 'utf8'),
-    stdout: (text) => process.stdout.write(text),
-    stderr: (text) => process.stderr.write(text),
-    columns: process.stdout.columns,
-  },
-  process.argv.slice(2),
-  stopping.signal,
-);
-// A handle that somebody forgot must not keep a stopped program alive.
-process.exit(exitCode);
+async function main(): Promise<never> {
+  const exitCode = await runProgram(
+    {
+      env: process.env,
+      readFile: (path) => readFile(path, 'utf8'),
+      stdout: (text) => process.stdout.write(text),
+      stderr: (text) => process.stderr.write(text),
+      columns: process.stdout.columns,
+    },
+    process.argv.slice(2),
+    stopping.signal,
+  );
+  // A handle that somebody forgot must not keep a stopped program alive.
+  process.exit(exitCode);
+}
+
+void main();
