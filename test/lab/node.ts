@@ -1,0 +1,206 @@
+import fs from 'node:fs';
+import type http from 'node:http';
+import path from 'node:path';
+import { type CriClient, createCriClient, type PullAuth } from '../../containerd/api/cri.ts';
+import { containerdConfig } from './containerd-config.ts';
+import { LabError } from './lab-error.ts';
+import {
+  entering,
+  enteringNetwork,
+  holdNamespaces,
+  killHolder,
+  type Output,
+  type Program,
+  type RunOptions,
+  run,
+  startProgram,
+  until,
+} from './namespace.ts';
+import { membersOf, type ProcessId } from './process-id.ts';
+import type { Containerd } from './programs.ts';
+
+/** A containerd answers within a second of its start, several of them on two busy cores within a few. */
+const CONTAINERD_START_MS = 60_000;
+
+export interface LabNode {
+  readonly name: string;
+  readonly address: string;
+  readonly containerdVersion: string;
+  /** The node's folders, seen from outside: `etc-containerd/certs.d`, `var-lib-containerd`, logs. */
+  readonly folder: string;
+  /** containerd's socket, seen from outside. */
+  readonly socket: string;
+  readonly cri: CriClient;
+  holder(): ProcessId;
+  /** Pulls as kubelet does, through CRI. Throws what containerd says. */
+  pull(reference: string, options?: { readonly auth?: PullAuth }, signal?: AbortSignal): Promise<Pulled>;
+  removeImage(reference: string, signal?: AbortSignal): Promise<void>;
+  /** Runs a command in the node, `ctr` and Miroir's sources at hand. Throws ERR_LAB_COMMAND_FAILED when it fails. */
+  exec(argv: readonly string[], options?: RunOptions, signal?: AbortSignal): Promise<Output>;
+  /** Starts a program in the node that stays. Its output goes to `<name>.log` in the node's folder. */
+  start(name: string, argv: readonly string[], env?: Readonly<Record<string, string>>): Program;
+  /** Asks an HTTP server in the node, one that listens on its loopback too. */
+  fetch(url: string, options?: http.RequestOptions): Promise<InsideResponse>;
+  /** Stops containerd (SIGTERM unless told) and starts it again; resolves when it answers. */
+  restartContainerd(signal?: NodeJS.Signals): Promise<void>;
+  containerd(): Program;
+  /** A power cut: all processes of the node end at once. `boot` starts it again on what its disk holds. */
+  kill(): Promise<void>;
+  boot(signal?: AbortSignal): Promise<void>;
+  /** Stops every process of the node where it is, until `thaw`: connections stay open and nobody answers. */
+  freeze(): void;
+  thaw(): void;
+}
+
+export interface Pulled {
+  readonly imageId: string;
+  readonly ms: number;
+}
+
+export interface NodeOptions {
+  readonly name: string;
+  readonly address: string;
+  readonly gateway: string;
+  readonly keeper: ProcessId;
+  readonly containerd: Containerd;
+  readonly runFolder: string;
+  readonly dataFolder: string;
+  /** Lines of /etc/hosts for the lab's names. */
+  readonly hosts: string;
+  /** How nodes reach the lab's upstream: `upstream.lab:5000`. */
+  readonly upstreamHost: string;
+  /** Changes the config.toml that the node would get. */
+  readonly configToml?: (text: string) => string;
+}
+
+/** What the node sees in place of the machine's own; the names are the folders of `folder`. */
+const BINDS = ['/etc/containerd', '/var/lib/containerd'];
+
+const HOLDER_SCRIPT = `
+set -e
+mount --make-rshared /
+mount --bind "$RUN" /run
+for target in ${BINDS.join(' ')}; do mount --bind "$FOLDER/$(echo "\${target#/}" | tr / -)" "$target"; done
+mount --bind "$FOLDER/hosts" /etc/hosts
+hostname "$NAME"
+ip link set lo up
+echo ready
+exec >&-
+while :; do sleep infinity & wait $!; done # A shell: it collects the orphans of the node, as a first process must.
+`;
+
+export async function createNode(options: NodeOptions, signal: AbortSignal): Promise<LabNode> {
+  const { name, address, keeper, runFolder, dataFolder } = options;
+  const folder = path.join(dataFolder, name);
+  const run_ = path.join(runFolder, name);
+  const socket = path.join(run_, 'containerd', 'containerd.sock');
+  let holder: ProcessId;
+  let containerd: Program;
+  const cri = createCriClient({ socket });
+  const environment = {
+    PATH: `${options.containerd.binFolder}:${process.env['PATH']}`,
+    CONTAINERD_NAMESPACE: 'k8s.io',
+  };
+
+  function prepareFolders(): void {
+    fs.mkdirSync(run_, { recursive: true });
+    for (const target of BINDS) {
+      fs.mkdirSync(target, { recursive: true }); // Something has to be there to be covered.
+      fs.mkdirSync(outside(target), { recursive: true });
+    }
+    fs.writeFileSync(path.join(folder, 'hosts'), `127.0.0.1 localhost ${name}\n${options.hosts}`);
+    const config = containerdConfig(options.containerd.version);
+    fs.writeFileSync(path.join(outside('/etc/containerd'), 'config.toml'), options.configToml?.(config) ?? config);
+    const hostsFolder = path.join(outside('/etc/containerd'), 'certs.d', options.upstreamHost);
+    fs.mkdirSync(hostsFolder, { recursive: true });
+    const origin = `http://${options.upstreamHost}`;
+    // containerd 1.6 ignores a file without a host.
+    const hosts = `server = "${origin}"\n\n[host."${origin}"]\n  capabilities = ["pull", "resolve"]\n`;
+    fs.writeFileSync(path.join(hostsFolder, 'hosts.toml'), hosts);
+  }
+
+  function outside(target: string): string {
+    return path.join(folder, target.slice(1).replaceAll('/', '-'));
+  }
+
+  async function boot(bootSignal: AbortSignal): Promise<void> {
+    const unshare = ['unshare', '--net', '--mount', '--uts', '--pid', '--fork', '--mount-proc'];
+    const variables = ['env', `NAME=${name}`, `RUN=${run_}`, `FOLDER=${folder}`];
+    const argv = entering(keeper, [...unshare, ...variables, 'bash', '-c', HOLDER_SCRIPT]);
+    const held = await holdNamespaces(
+      { argv, logFile: path.join(folder, 'holder.log'), depth: 2, stdin: 'ignore' },
+      bootSignal,
+    );
+    holder = held.holder;
+    const pid = String(holder.pid);
+    const link = `${name}-eth0`;
+    await run(
+      enteringNetwork(keeper, ['ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', pid]),
+      {},
+      bootSignal,
+    );
+    await run(enteringNetwork(keeper, ['ip', 'link', 'set', link, 'master', 'br0', 'up']), {}, bootSignal);
+    const setUp = `ip address add ${address}/24 dev eth0 && ip link set eth0 up && ip route add default via ${options.gateway}`;
+    await run(enteringNetwork(holder, ['sh', '-c', setUp]), {}, bootSignal);
+    await startContainerd(bootSignal);
+  }
+
+  async function startContainerd(startSignal: AbortSignal): Promise<void> {
+    fs.rmSync(socket, { force: true });
+    containerd = start('containerd', ['containerd', '--config', '/etc/containerd/config.toml']);
+    const deadline = AbortSignal.any([startSignal, AbortSignal.timeout(CONTAINERD_START_MS)]);
+    await until(async () => {
+      if (!containerd.isRunning()) {
+        throw new LabError('ERR_LAB_PROGRAM_ENDED', `containerd of ${name} ended: ${containerd.logTail()}`);
+      }
+      return fs.existsSync(socket) && (await cri.runtimeVersion(deadline).then(Boolean, () => false));
+    }, deadline);
+  }
+
+  function start(program: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): Program {
+    const logFile = path.join(folder, `${program}.log`);
+    return startProgram(holder, { argv, env: { ...environment, ...env }, logFile });
+  }
+
+  const never = new AbortController().signal;
+  const signalAll = (kind: NodeJS.Signals) => {
+    for (const pid of membersOf(holder)) {
+      try {
+        process.kill(pid, kind);
+      } catch {
+        // It ended while we walked.
+      }
+    }
+  };
+
+  prepareFolders();
+  await boot(signal);
+  return {
+    name,
+    address,
+    containerdVersion: options.containerd.version,
+    folder,
+    socket,
+    cri,
+    holder: () => holder,
+    containerd: () => containerd,
+    start,
+    boot: (bootSignal = never) => boot(bootSignal),
+    pull: async (reference, { auth } = {}, pullSignal = never) => {
+      const startedAt = performance.now();
+      const imageId = await cri.pullImage({ image: reference, ...(auth && { auth }) }, pullSignal);
+      return { imageId, ms: performance.now() - startedAt };
+    },
+    removeImage: (reference, removeSignal = never) => cri.removeImage(reference, removeSignal),
+    exec: (argv, runOptions = {}, execSignal = never) =>
+      run(entering(holder, argv), { ...runOptions, env: { ...environment, ...runOptions.env } }, execSignal),
+    fetch: (url, requestOptions = {}) => fetchInside(holder, url, requestOptions),
+    restartContainerd: async (kind = 'SIGTERM') => {
+      await containerd.stop(kind);
+      await startContainerd(never);
+    },
+    kill: () => killHolder(holder),
+    freeze: () => signalAll('SIGSTOP'),
+    thaw: () => signalAll('SIGCONT'),
+  };
+}
