@@ -1,0 +1,248 @@
+import type { Socket } from 'node:net';
+import { MiroirError } from '../../common/errors.ts';
+import type { BufferPool } from '../transfer/buffer-pool.ts';
+import type { BodyReceiver } from '../transfer/peer-client.ts';
+import { parseResponseHead, RESPONSE_HEAD_BYTES_MAX, type ResponseHead } from './response-head.ts';
+import { createSlabs, type Slabs } from './slabs.ts';
+
+/** Heads are read into this, and what comes when it should not. */
+const SCRATCH_BYTES = 16 * 1024;
+
+const HEAD_END = Buffer.from('\r\n\r\n');
+
+export interface ConnectionLimits {
+  /** From the request to the end of the response's head. */
+  readonly firstByteTimeoutMs: number;
+  /** A body that is being read must bring `progressBytesMin` in each window of this length. */
+  readonly progressWindowMs: number;
+  readonly progressBytesMin: number;
+}
+
+/** One connection to a peer: HTTP/1.1, one request at a time, by a socket that reads into memory of ours. */
+export interface PeerConnection {
+  /** How a socket must be made: it reads through this. */
+  readonly onread: { buffer: () => Uint8Array; callback: (byteCount: number, buffer: Uint8Array) => boolean };
+  /** Called once with the connected, authenticated socket. */
+  attach(socket: Socket): void;
+  /**
+   * Sends a request and resolves with the answer's head. Throws ERR_PEER_UNAVAILABLE or ERR_PEER_MISBEHAVED, after which
+   * the connection is closed. When the head promises a body, `pipe` must be called next.
+   */
+  request(head: string, hasBody: (head: ResponseHead) => boolean): Promise<ResponseHead>;
+  /** Reads the body; the connection can take the next request when `receiver.end` was called and it is still open. */
+  pipe(receiver: BodyReceiver): void;
+  /** Whether bytes of the answer to the last request came. */
+  readonly hasAnswered: boolean;
+  readonly isOpen: boolean;
+  close(): void;
+}
+
+type Phase =
+  | { readonly name: 'idle' }
+  | {
+      readonly name: 'head';
+      readonly received: Buffer[];
+      readonly hasBody: (head: ResponseHead) => boolean;
+      readonly resolve: (head: ResponseHead) => void;
+      readonly reject: (error: Error) => void;
+    }
+  | {
+      readonly name: 'body';
+      remaining: number;
+      readonly slabs: Slabs;
+      receiver?: BodyReceiver;
+      readonly isLast: boolean;
+    }
+  | { readonly name: 'closed'; readonly error: Error };
+
+export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits): PeerConnection {
+  const scratch = new Uint8Array(SCRATCH_BYTES);
+  let socket: Socket | undefined;
+  let phase: Phase = { name: 'idle' };
+  let hasAnswered = false;
+  let isPaused = false;
+  let timer: NodeJS.Timeout | undefined;
+  let flushing: NodeJS.Immediate | undefined;
+  let windowBytes = 0;
+  let wasPausedInWindow = false;
+
+  const fail = (error: Error) => {
+    const before = phase;
+    if (before.name === 'closed') return;
+    phase = { name: 'closed', error };
+    clearTimeout(timer);
+    clearImmediate(flushing);
+    socket?.destroy();
+    if (before.name === 'head') before.reject(error);
+    if (before.name === 'body') {
+      // What came before the failure is good as far as it goes: the relay resumes behind it.
+      if (before.receiver !== undefined) before.slabs.finish(before.receiver);
+      before.receiver?.failed(error);
+    }
+  };
+
+  const resume = () => {
+    if (!isPaused) return;
+    isPaused = false;
+    socket?.resume();
+  };
+
+  const watchProgress = () => {
+    windowBytes = 0;
+    wasPausedInWindow = isPaused;
+    timer = setTimeout(() => {
+      if (!wasPausedInWindow && windowBytes < limits.progressBytesMin) fail(unavailable('the peer stalled'));
+      else watchProgress();
+    }, limits.progressWindowMs);
+  };
+
+  const flush = () => {
+    flushing = undefined;
+    if (phase.name === 'body' && phase.receiver !== undefined) phase.slabs.flush(phase.receiver);
+  };
+
+  const takeBody = (body: Extract<Phase, { name: 'body' }>, byteCount: number) => {
+    body.remaining -= byteCount;
+    windowBytes += byteCount;
+    if (body.remaining > 0) flushing ??= setImmediate(flush);
+    else finishBody(body);
+  };
+
+  const finishBody = (body: Extract<Phase, { name: 'body' }>) => {
+    if (body.receiver === undefined) return;
+    clearTimeout(timer);
+    clearImmediate(flushing);
+    flushing = undefined;
+    phase = { name: 'idle' };
+    if (body.isLast) fail(unavailable('the peer closed the connection'));
+    else resume();
+    body.slabs.finish(body.receiver);
+    body.receiver.end();
+  };
+
+  const startBody = (head: ResponseHead, rest: Uint8Array) => {
+    const body: Phase = {
+      name: 'body',
+      remaining: head.contentLength,
+      slabs: createSlabs(pool.lease(), resume),
+      isLast: !head.keepsAlive || rest.length > head.contentLength,
+    };
+    phase = body;
+    const mine = rest.subarray(0, head.contentLength);
+    body.slabs.append(mine);
+    body.remaining -= mine.length;
+  };
+
+  const takeHead = (waiting: Extract<Phase, { name: 'head' }>, bytes: Uint8Array) => {
+    hasAnswered = true;
+    waiting.received.push(Buffer.from(bytes));
+    const all = Buffer.concat(waiting.received);
+    const end = all.indexOf(HEAD_END);
+    if (end < 0 ? all.length > RESPONSE_HEAD_BYTES_MAX : end > RESPONSE_HEAD_BYTES_MAX) {
+      fail(misbehaved('the head is too long'));
+      return;
+    }
+    if (end < 0) return;
+    const head = parseResponseHead(all.toString('latin1', 0, end));
+    if (head === undefined) {
+      fail(misbehaved('the head is not valid'));
+      return;
+    }
+    clearTimeout(timer);
+    const rest = all.subarray(end + HEAD_END.length);
+    if (waiting.hasBody(head)) startBody(head, rest);
+    else {
+      phase = { name: 'idle' };
+      if (!head.keepsAlive || rest.length > 0) fail(unavailable('the peer closed the connection'));
+    }
+    waiting.resolve(head);
+  };
+
+  const read = (byteCount: number, buffer: Uint8Array): boolean => {
+    const isScratch = buffer === scratch;
+    const now = phase;
+    if (now.name === 'head') takeHead(now, buffer.subarray(0, byteCount));
+    else if (now.name === 'idle') fail(misbehaved('the peer spoke unasked'));
+    else if (now.name === 'body') {
+      const count = Math.min(byteCount, now.remaining);
+      if (isScratch) now.slabs.append(buffer.subarray(0, count));
+      else now.slabs.filled(count);
+      takeBody(now, count);
+      if (byteCount > count) fail(misbehaved('the peer sent more than it promised'));
+    }
+    return !isPaused;
+  };
+
+  const room = (): Uint8Array => {
+    if (phase.name !== 'body') return scratch;
+    const space = phase.receiver === undefined ? undefined : phase.slabs.room();
+    if (space === undefined) {
+      isPaused = true;
+      wasPausedInWindow = true;
+    }
+    return space ?? scratch;
+  };
+
+  /** The buffer to read into next is asked for before the socket is: so `callback` decides about pausing. */
+  let next: Uint8Array = scratch;
+  return {
+    onread: {
+      buffer: () => next,
+      callback: (byteCount, buffer) => {
+        read(byteCount, buffer);
+        next = room();
+        return !isPaused;
+      },
+    },
+    attach: (connected) => {
+      socket = connected;
+      socket.on('error', (error) => fail(unavailable('the connection broke', error)));
+      socket.on('end', () => fail(unavailable('the peer closed the connection')));
+      socket.on('close', () => fail(unavailable('the peer closed the connection')));
+    },
+    request: (head, hasBody) =>
+      new Promise((resolve, reject) => {
+        if (phase.name === 'closed') {
+          reject(phase.error);
+          return;
+        }
+        hasAnswered = false;
+        phase = { name: 'head', received: [], hasBody, resolve, reject };
+        timer = setTimeout(() => fail(unavailable('the peer did not answer in time')), limits.firstByteTimeoutMs);
+        socket?.write(head);
+      }),
+    pipe: (receiver) => {
+      if (phase.name === 'closed') {
+        receiver.failed(phase.error);
+        return;
+      }
+      if (phase.name !== 'body') throw new Error('there is no body to read');
+      phase.receiver = receiver;
+      watchProgress();
+      resume();
+      if (phase.remaining === 0) finishBody(phase);
+      else flush();
+    },
+    get hasAnswered() {
+      return hasAnswered;
+    },
+    get isOpen() {
+      return phase.name !== 'closed';
+    },
+    close: () => {
+      if (phase.name === 'body') {
+        phase.slabs.close();
+        delete phase.receiver;
+      }
+      fail(unavailable('the connection was closed'));
+    },
+  };
+}
+
+function unavailable(message: string, cause?: unknown): MiroirError {
+  return new MiroirError('ERR_PEER_UNAVAILABLE', message, { cause });
+}
+
+function misbehaved(message: string): MiroirError {
+  return new MiroirError('ERR_PEER_MISBEHAVED', message);
+}

@@ -1,0 +1,238 @@
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
+import type { Server, Socket } from 'node:net';
+import type { SwarmKey } from '../../certs/swarm-key.ts';
+import { hasCode } from '../../common/errors.ts';
+import { boundAddress, type ListenAddress, listen } from '../../common/http/listen.ts';
+import { parseRange } from '../../common/http/range.ts';
+import type { Component } from '../../common/lifecycle.ts';
+import type { Logger } from '../../common/log.ts';
+import type { Digest } from '../../common/oci/digest.ts';
+import { answerBase, answerBlobHead, answerManifest, answerRefusal } from '../registry/answer.ts';
+import { refusal } from '../registry/oci-error.ts';
+import { type OciPath, parseOciPath } from '../registry/oci-path.ts';
+import { refuseRequest } from '../registry/request-guard.ts';
+import type { Store } from '../store/store.ts';
+import type { BufferPool } from '../transfer/buffer-pool.ts';
+import type { LocalContent, Manifest } from '../transfer/local-content.ts';
+import { sendFile } from '../transfer/send-file.ts';
+import { acceptProof } from './accept.ts';
+import { TLS_OPTIONS } from './dial.ts';
+import type { PeersMetrics } from './metrics.ts';
+import { peerKeys } from './proof.ts';
+
+export interface PeerServerDeps {
+  readonly store: Store;
+  readonly local: LocalContent;
+  readonly pool: BufferPool;
+  readonly log: Logger;
+  readonly metrics: PeersMetrics;
+  readonly now: () => number;
+}
+
+export interface PeerServerOptions {
+  readonly address: ListenAddress;
+  /** All are accepted: a rotation passes through the swarm node by node. */
+  readonly keys: readonly SwarmKey[];
+  readonly encryption: 'on' | 'off';
+}
+
+export interface PeerServer extends Component {
+  /** Where it really listens, once started. */
+  address(): ListenAddress;
+}
+
+/** All members of a large swarm may want the same image; beyond this they find another holder. */
+const CONNECTIONS_MAX = 512;
+
+/** One peer keeps at most 16 connections; twice that, as a restarted one's old connections linger. */
+const CONNECTIONS_PER_HOST_MAX = 32;
+
+/** A peer's request is a path and two fields. */
+const HEADER_BYTES_MAX = 4096;
+
+/** From the first byte to the last of a request's head, and of what proves the key before it. */
+const REQUEST_TIMEOUT_MS = 5000;
+
+/** Longer than the other side keeps an idle connection, so that it is not closed just as a request comes. */
+const IDLE_TIMEOUT_MS = 120_000;
+
+/** How long ago a tag was resolved at its registry. An age, as the clocks of two nodes need not agree. */
+const RESOLVED_AGE_FIELD = 'Miroir-Resolved-Age-Ms';
+
+const NOT_FOUND = refusal(404, 'BLOB_UNKNOWN', 'this node does not have it');
+
+/** What other mirrors pull from. It serves what this node holds and never asks anyone else, so there are no loops. */
+export function createPeerServer(deps: PeerServerDeps, options: PeerServerOptions): PeerServer {
+  const keys = peerKeys(options.keys);
+  const sockets = createAdmission();
+  const httpOptions = {
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: IDLE_TIMEOUT_MS,
+    noDelay: true,
+  };
+  const handler = (request: IncomingMessage, response: ServerResponse) => {
+    handle(deps, request, response).catch((error: unknown) => {
+      deps.log.error('peer request failed', { error });
+      if (response.headersSent) response.socket?.end();
+      else answerRefusal(request, response, refusal(503, 'UNAVAILABLE', 'this node cannot read its store'));
+    });
+  };
+  const server =
+    options.encryption === 'on'
+      ? https.createServer(
+          {
+            ...httpOptions,
+            ...TLS_OPTIONS,
+            handshakeTimeout: REQUEST_TIMEOUT_MS,
+            pskCallback: (_socket, identity) => keyOf(identity),
+          },
+          handler,
+        )
+      : http.createServer(httpOptions, handler);
+  server.maxConnections = CONNECTIONS_MAX;
+  const [next] = server.listeners('connection') as [(this: Server, socket: Socket) => void];
+  server.removeAllListeners('connection');
+  server.on('connection', (socket: Socket) => {
+    if (!sockets.admit(socket)) return;
+    if (options.encryption === 'on') next.call(server, socket);
+    else acceptProof(socket, keyOf, REQUEST_TIMEOUT_MS).then(() => next.call(server, socket), refuse(socket));
+  });
+  server.on('tlsClientError', (error, socket) => refuse(socket)(error));
+
+  function keyOf(identity: string): Buffer | null {
+    const key = keys.get(identity);
+    return key === undefined ? null : Buffer.from(key);
+  }
+
+  function refuse(socket: Socket): (error: unknown) => void {
+    return (error) => {
+      deps.metrics.refusedConnections.inc();
+      deps.log.debug('peer did not prove the swarm key', { host: socket.remoteAddress, error });
+      socket.destroy();
+    };
+  }
+
+  return {
+    address: () => boundAddress(server),
+    start: async () => {
+      await listen(server, options.address);
+      deps.log.info('peer server listening', { ...boundAddress(server), encryption: options.encryption });
+    },
+    stop: async () => {
+      if (!server.listening) return;
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      sockets.destroyAll();
+      await closed;
+    },
+  };
+}
+
+/** Who is connected: so many from one host, and all of them until the end. */
+function createAdmission(): { admit(socket: Socket): boolean; destroyAll(): void } {
+  const byHost = new Map<string, Set<Socket>>();
+  return {
+    admit: (socket) => {
+      const host = socket.remoteAddress ?? '';
+      const mine = byHost.get(host) ?? new Set();
+      if (mine.size >= CONNECTIONS_PER_HOST_MAX) {
+        socket.destroy();
+        return false;
+      }
+      byHost.set(host, mine.add(socket));
+      socket.once('close', () => {
+        mine.delete(socket);
+        if (mine.size === 0) byHost.delete(host);
+      });
+      return true;
+    },
+    destroyAll: () => {
+      for (const sockets of byHost.values()) for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+async function handle(deps: PeerServerDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const refused = refuseRequest(request);
+  if (refused !== undefined) return answerRefusal(request, response, refused, { Allow: 'GET, HEAD' });
+  const path = parseOciPath(request.url ?? '');
+  if ('refused' in path) return answerRefusal(request, response, path.refused);
+  const signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  switch (path.kind) {
+    case 'base':
+      return answerBase(request, response);
+    case 'manifest':
+      return answerWithManifest(deps, request, response, path, signal);
+    case 'blob':
+      return answerWithBlob(deps, request, response, path.digest, signal);
+  }
+}
+
+async function answerWithManifest(
+  deps: PeerServerDeps,
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: Extract<OciPath, { kind: 'manifest' }>,
+  signal: AbortSignal,
+): Promise<void> {
+  const found = await findManifest(deps, path, signal);
+  deps.metrics.requests.inc({ kind: 'manifest', outcome: found === undefined ? 'absent' : 'served' });
+  if (found === undefined) return answerRefusal(request, response, NOT_FOUND);
+  const { manifest, resolvedAtMs } = found;
+  const age = resolvedAtMs === undefined ? undefined : Math.max(0, Math.round(deps.now() - resolvedAtMs));
+  answerManifest(request, response, manifest, age === undefined ? {} : { [RESOLVED_AGE_FIELD]: age });
+  if (request.method === 'GET') deps.metrics.sentBytes.inc(manifest.bytes.length);
+}
+
+async function findManifest(
+  { store, local, log }: PeerServerDeps,
+  { registry, repository, reference }: Extract<OciPath, { kind: 'manifest' }>,
+  signal: AbortSignal,
+): Promise<{ manifest: Manifest; resolvedAtMs?: number } | undefined> {
+  let { digest } = reference;
+  let resolvedAtMs: number | undefined;
+  if (reference.tag !== undefined) {
+    const record = registry && (await store.resolve({ registry, repository, tag: reference.tag }, signal));
+    if (record === undefined) return undefined;
+    ({ digest, resolvedAtMs } = record);
+  }
+  try {
+    const manifest = await local.manifest(digest as Digest, signal);
+    return { manifest, ...(resolvedAtMs !== undefined && { resolvedAtMs }) };
+  } catch (error) {
+    return absentOrThrow(error, log, digest as Digest);
+  }
+}
+
+async function answerWithBlob(
+  deps: PeerServerDeps,
+  request: IncomingMessage,
+  response: ServerResponse,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<void> {
+  const content = await deps.local.open(digest, signal).catch((error) => absentOrThrow(error, deps.log, digest));
+  deps.metrics.requests.inc({ kind: 'blob', outcome: content === undefined ? 'absent' : 'served' });
+  if (content === undefined) return answerRefusal(request, response, NOT_FOUND);
+  try {
+    const body = answerBlobHead(request, response, content, parseRange(request.headers.range));
+    if (body === undefined) return;
+    const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
+    const outcome = await sendFile({ pool: deps.pool, failed }, content.file, body.range, body.sink);
+    if (outcome === 'sent') deps.metrics.sentBytes.inc(body.range.end - body.range.start);
+  } finally {
+    await content.file.close();
+  }
+}
+
+/** What is not here, or is not whole, is the same to a peer: it finds another holder. */
+function absentOrThrow(error: unknown, log: Logger, digest: Digest): undefined {
+  if (hasCode(error, 'ERR_CONTENT_NOT_FOUND')) return undefined;
+  if (!hasCode(error, 'ERR_CONTENT_CORRUPT')) throw error;
+  log.warn('content on disk is not whole', { digest });
+  return undefined;
+}

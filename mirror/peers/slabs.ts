@@ -1,0 +1,115 @@
+import type { BufferLease } from '../transfer/buffer-pool.ts';
+import type { BodyReceiver } from '../transfer/peer-client.ts';
+
+/** A TLS record holds at most this much, and a socket hands over one at a time: less room than that is not worth a read. */
+const ROOM_MIN = 16 * 1024;
+
+interface Slab {
+  readonly buffer: Uint8Array;
+  filled: number;
+  flushed: number;
+  /** Views that the receiver has not released. */
+  held: number;
+  isRetired: boolean;
+}
+
+/**
+ * Gathers what a socket reads, in pieces of 16 KB where it is encrypted, and hands it on in large pieces without copying:
+ * the socket reads into the free end of a buffer, and the receiver gets views of what was filled since the last time.
+ */
+export interface Slabs {
+  /** Where to read next; undefined while the receiver holds every buffer. */
+  room(): Uint8Array | undefined;
+  /** So many bytes were read into what `room` answered last. */
+  filled(byteCount: number): void;
+  /** Takes in bytes that were read elsewhere. */
+  append(bytes: Uint8Array): void;
+  /** Hands over what was gathered. */
+  flush(receiver: BodyReceiver): void;
+  /** Nothing more will be read: hands over the rest. The buffers go back as the receiver releases them. */
+  finish(receiver: BodyReceiver): void;
+  /** Nothing more will be handed over. */
+  close(): void;
+}
+
+/** `freed` is called when `room` has an answer again. */
+export function createSlabs(lease: BufferLease, freed: () => void): Slabs {
+  let current: Slab | undefined;
+  /** In order, those that were filled before `current` and are not handed over yet. */
+  let waiting: Slab[] = [];
+
+  const settle = (slab: Slab) => {
+    if (!slab.isRetired || slab.held > 0 || slab.flushed < slab.filled) return;
+    lease.give(slab.buffer);
+    freed();
+  };
+
+  const open = (buffer: Uint8Array): Slab => ({ buffer, filled: 0, flushed: 0, held: 0, isRetired: false });
+
+  const retire = () => {
+    if (current === undefined) return;
+    current.isRetired = true;
+    waiting.push(current);
+    current = undefined;
+  };
+
+  const room = () => {
+    if (current !== undefined && current.buffer.length - current.filled < ROOM_MIN) retire();
+    if (current === undefined) {
+      const buffer = lease.take();
+      if (buffer !== undefined) current = open(buffer);
+    }
+    return current?.buffer.subarray(current.filled);
+  };
+
+  const append = (bytes: Uint8Array) => {
+    let rest = bytes;
+    while (rest.length > 0) {
+      const space = room();
+      if (space === undefined) {
+        // What a socket had decrypted before it could be stopped, at most a few records.
+        waiting.push({ ...open(Uint8Array.from(rest)), filled: rest.length, isRetired: true });
+        return;
+      }
+      const part = rest.subarray(0, space.length);
+      space.set(part);
+      (current as Slab).filled += part.length;
+      rest = rest.subarray(part.length);
+    }
+  };
+
+  const handOver = (slab: Slab, receiver: BodyReceiver) => {
+    if (slab.flushed < slab.filled) {
+      const view = slab.buffer.subarray(slab.flushed, slab.filled);
+      slab.flushed = slab.filled;
+      slab.held += 1;
+      receiver.chunk(view, () => {
+        slab.held -= 1;
+        settle(slab);
+      });
+    } else {
+      settle(slab);
+    }
+  };
+
+  const flush = (receiver: BodyReceiver) => {
+    const slabs = waiting;
+    waiting = [];
+    for (const slab of slabs) handOver(slab, receiver);
+    if (current !== undefined) handOver(current, receiver);
+  };
+
+  return {
+    room,
+    filled: (byteCount) => {
+      (current as Slab).filled += byteCount;
+    },
+    append,
+    flush,
+    finish: (receiver) => {
+      retire();
+      flush(receiver);
+    },
+    close: () => lease.close(),
+  };
+}

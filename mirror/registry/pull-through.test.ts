@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { describe, test } from 'node:test';
+import { ask, startTestMirror } from '../../test/conformance/oci-test-mirror.ts';
+import { createMemoryHub } from '../swarm/memory.ts';
+
+const MANIFEST = Buffer.from('{"schemaVersion":2,"layers":[],"config":{"size":2}}');
+/** Four buffers of the pool, so that they are reused on the way. */
+const LARGE = randomBytes(12 * 1024 * 1024 + 12_345);
+const SMALL = randomBytes(1000);
+
+for (const encryption of ['on', 'off'] as const) {
+  describe(`a pull through a peer, encryption ${encryption}`, () => {
+    test('gets a large blob, whole and from an offset', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = holder.store.put(LARGE);
+      await holder.advertise();
+      const url = `${asker.url}/v2/library/app/blobs/${digest}?ns=docker.io`;
+
+      const whole = await ask(url);
+      const rest = await ask(url, { headers: { range: 'bytes=1000000-' } });
+      const middle = await ask(url, { headers: { range: 'bytes=5000000-5000009' } });
+      const last = await ask(url, { headers: { range: 'bytes=-7' } });
+
+      assert.equal(whole.status, 200);
+      assert.ok(whole.body.equals(LARGE));
+      assert.equal(rest.status, 206);
+      assert.equal(rest.headers['content-range'], `bytes 1000000-${LARGE.length - 1}/${LARGE.length}`);
+      assert.ok(rest.body.equals(LARGE.subarray(1_000_000)));
+      assert.ok(middle.body.equals(LARGE.subarray(5_000_000, 5_000_010)));
+      assert.ok(last.body.equals(LARGE.subarray(-7)));
+    });
+
+    test('gets small and empty blobs', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const small = holder.store.put(SMALL);
+      const empty = holder.store.put(Buffer.alloc(0));
+      await holder.advertise();
+
+      const smallAnswer = await ask(`${asker.url}/v2/library/app/blobs/${small}`);
+      const emptyAnswer = await ask(`${asker.url}/v2/library/app/blobs/${empty}`);
+
+      assert.ok(smallAnswer.body.equals(SMALL));
+      assert.equal(emptyAnswer.status, 200);
+      assert.equal(emptyAnswer.headers['content-length'], '0');
+    });
+
+    test('resolves a tag, and gets its manifest with its type', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = holder.store.put(MANIFEST);
+      holder.store.name('quay.io/team/app:1.0', digest, Date.now());
+      await holder.advertise();
+
+      const head = await ask(`${asker.url}/v2/team/app/manifests/1.0?ns=quay.io`, { method: 'HEAD' });
+      const byDigest = await ask(`${asker.url}/v2/quay.io/team/app/manifests/${digest}`);
+
+      assert.equal(head.headers['docker-content-digest'], digest);
+      assert.equal(head.headers['content-length'], String(MANIFEST.length));
+      assert.equal(head.headers['content-type'], 'application/vnd.oci.image.manifest.v1+json');
+      assert.ok(byDigest.body.equals(MANIFEST));
+    });
+
+    test('tells a blob by HEAD', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = holder.store.put(SMALL);
+      await holder.advertise();
+
+      const head = await ask(`${asker.url}/v2/library/app/blobs/${digest}`, { method: 'HEAD' });
+
+      assert.equal(head.status, 200);
+      assert.equal(head.headers['content-length'], String(SMALL.length));
+    });
+  });
+
+  async function startPair(t: import('node:test').TestContext) {
+    const hub = createMemoryHub();
+    const holder = await startTestMirror(t, { name: 'holder', hub, encryption });
+    const asker = await startTestMirror(t, { name: 'asker', hub, encryption });
+    return { holder, asker };
+  }
+}

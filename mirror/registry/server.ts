@@ -1,0 +1,240 @@
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import { MiroirError } from '../../common/errors.ts';
+import { boundAddress, formatAddress, type ListenAddress, listen } from '../../common/http/listen.ts';
+import { parseRange } from '../../common/http/range.ts';
+import type { Component } from '../../common/lifecycle.ts';
+import type { Logger } from '../../common/log.ts';
+import type { Registry } from '../../common/oci/reference.ts';
+import type { RegistryMetrics } from '../transfer/metrics.ts';
+import type { FoundManifest, Source, Transfer } from '../transfer/transfer.ts';
+import { answerBase, answerBlobHead, answerManifest, answerRefusal } from './answer.ts';
+import { refusal } from './oci-error.ts';
+import { type OciPath, parseOciPath } from './oci-path.ts';
+import { isLoopbackAddress, refuseForeign, refuseRequest } from './request-guard.ts';
+
+export interface RegistryServerDeps {
+  readonly transfer: Transfer;
+  readonly log: Logger;
+  readonly metrics: RegistryMetrics;
+  readonly introductions: Introductions;
+}
+
+/** Whoever configures containerd for registries that nobody listed. */
+export interface Introductions {
+  /**
+   * Called for each tag that is asked for. True when the registry was not configured until now: then the tag is answered
+   * by 404, so that this pull resolves it upstream, and by the next one containerd knows in which order to ask.
+   */
+  isFirstSeen(registry: Registry, signal: AbortSignal): Promise<boolean>;
+}
+
+export interface RegistryServerOptions {
+  /** A loopback address: whoever can connect is served. */
+  readonly address: ListenAddress;
+  /** The registries that are mirrored; empty for all. */
+  readonly registries: readonly Registry[];
+}
+
+export interface RegistryServer extends Component {
+  /** Where it really listens, once started. */
+  address(): ListenAddress;
+  /** From now on everything new is answered by 503, which sends containerd on; what is running goes on. */
+  drain(): void;
+}
+
+/** containerd opens a few for each image that it pulls. */
+const CONNECTIONS_MAX = 256;
+
+const HEADER_BYTES_MAX = 16 * 1024;
+
+/** From the first byte to the last of a request's head. A local client needs microseconds. */
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Longer than containerd keeps an idle connection (30 s), so that it is not closed just as a request comes. */
+const IDLE_TIMEOUT_MS = 120_000;
+
+/** How long `stop` lets running transfers go on. */
+const STOP_TIMEOUT_MS = 10_000;
+
+const NOT_MIRRORED = refusal(404, 'NAME_UNKNOWN', 'this registry is not mirrored');
+const NO_MANIFEST = refusal(404, 'MANIFEST_UNKNOWN', 'no mirror has this manifest');
+const NO_BLOB = refusal(404, 'BLOB_UNKNOWN', 'no mirror has this blob');
+const DRAINING = refusal(503, 'UNAVAILABLE', 'this mirror is stopping');
+const FAULT = refusal(503, 'UNAVAILABLE', 'this mirror has a problem, see its log');
+
+/** What containerd pulls from. Throws ERR_CONFIG_INVALID for an address that others could reach. */
+export function createRegistryServer(deps: RegistryServerDeps, options: RegistryServerOptions): RegistryServer {
+  if (!isLoopbackAddress(options.address.host)) {
+    const address = formatAddress(options.address);
+    throw new MiroirError('ERR_CONFIG_INVALID', `the registry must listen on a loopback address, not on ${address}`);
+  }
+  const context: Context = { ...deps, registries: new Set(options.registries) };
+  let isDraining = false;
+  const handler = (request: IncomingMessage, response: ServerResponse) => {
+    if (isDraining) {
+      answerRefusal(request, response, DRAINING, { Connection: 'close' });
+      return;
+    }
+    handle(context, request, response).catch((error: unknown) => {
+      deps.log.error('request failed', { error });
+      if (response.headersSent) response.socket?.end();
+      else answerRefusal(request, response, FAULT);
+    });
+  };
+  const server = http.createServer(
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      keepAliveTimeout: IDLE_TIMEOUT_MS,
+      noDelay: true,
+    },
+    handler,
+  );
+  server.maxConnections = CONNECTIONS_MAX;
+  // Refused by `handle`, before the client sends its body.
+  server.on('checkContinue', handler);
+
+  return {
+    address: () => boundAddress(server),
+    drain: () => {
+      isDraining = true;
+    },
+    start: async () => {
+      await listen(server, options.address);
+      deps.log.info('registry listening', { ...boundAddress(server) });
+    },
+    stop: async () => {
+      if (!server.listening) return;
+      isDraining = true;
+      const closed = new Promise<void>((resolve) => {
+        server.close(() => resolve());
+      });
+      const timer = setTimeout(() => server.closeAllConnections(), STOP_TIMEOUT_MS);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}
+
+interface Context extends RegistryServerDeps {
+  readonly registries: ReadonlySet<Registry>;
+}
+
+type ManifestPath = Extract<OciPath, { kind: 'manifest' }>;
+type BlobPath = Extract<OciPath, { kind: 'blob' }>;
+
+async function handle(context: Context, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const refused = refuseRequest(request);
+  if (refused !== undefined)
+    return answerRefusal(request, response, refused, { Allow: 'GET, HEAD', Connection: 'close' });
+  const foreign = refuseForeign(request);
+  if (foreign !== undefined) return answerRefusal(request, response, foreign);
+  const path = parseOciPath(request.url ?? '');
+  if ('refused' in path) return answerRefusal(request, response, path.refused);
+  if (path.kind === 'base') return answerBase(request, response);
+  if (path.registry !== undefined && context.registries.size > 0 && !context.registries.has(path.registry)) {
+    return answerRefusal(request, response, NOT_MIRRORED);
+  }
+  const startedAt = performance.now();
+  const told = (source: Source | 'none') => {
+    const seconds = (performance.now() - startedAt) / 1000;
+    context.metrics.requests.inc({ kind: path.kind, source });
+    context.metrics.firstByteSeconds.observe({ kind: path.kind, source }, seconds);
+  };
+  if (path.kind === 'manifest') return answerWithManifest(context, request, response, path, told);
+  return answerWithBlob(context, request, response, path, told);
+}
+
+async function answerWithManifest(
+  context: Context,
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: ManifestPath,
+  told: (source: Source | 'none') => void,
+): Promise<void> {
+  const { digest } = path.reference;
+  const recent = digest === undefined ? undefined : context.transfer.recentManifest(digest);
+  const found = recent ?? (await findManifest(context, path, whileOpen(response)));
+  told(found?.source ?? 'none');
+  logAnswer(context, request, path, found?.source ?? 'none');
+  if (found === undefined) return answerRefusal(request, response, NO_MANIFEST);
+  answerManifest(request, response, found.manifest);
+  if (request.method === 'GET') countBytes(context, path, found.source, found.manifest.bytes.length);
+}
+
+async function findManifest(
+  { transfer, introductions }: Context,
+  { registry, repository, reference }: ManifestPath,
+  signal: AbortSignal,
+): Promise<FoundManifest | undefined> {
+  if (reference.digest !== undefined) {
+    return transfer.manifest({ digest: reference.digest, repository, ...(registry && { registry }) }, signal);
+  }
+  // A tag means nothing without its registry.
+  if (registry === undefined || (await introductions.isFirstSeen(registry, signal))) return undefined;
+  return transfer.tag({ registry, repository, tag: reference.tag }, signal);
+}
+
+async function answerWithBlob(
+  context: Context,
+  request: IncomingMessage,
+  response: ServerResponse,
+  path: BlobPath,
+  told: (source: Source | 'none') => void,
+): Promise<void> {
+  const { transfer } = context;
+  const signal = whileOpen(response);
+  if (request.method === 'HEAD') {
+    const size = await transfer.blobSize(path, signal);
+    told(size?.source ?? 'none');
+    if (size === undefined) return answerRefusal(request, response, NO_BLOB);
+    answerBlobHead(request, response, { digest: path.digest, sizeBytes: size.sizeBytes }, undefined);
+    return;
+  }
+  // Without a validator of ours there is nothing that If-Range could match (RFC 9110, 13.1.5).
+  const asked = request.headers['if-range'] === undefined ? parseRange(request.headers.range) : undefined;
+  const blob = await transfer.blob(path, asked, signal);
+  told(blob?.source ?? 'none');
+  if (blob === undefined) {
+    logAnswer(context, request, path, 'none');
+    return answerRefusal(request, response, NO_BLOB);
+  }
+  const body = answerBlobHead(request, response, blob, asked);
+  if (body === undefined) return blob.close();
+  const outcome = await blob.send(body.range, body.sink);
+  if (outcome === 'sent') countBytes(context, path, blob.source, body.range.end - body.range.start);
+  logAnswer(context, request, path, blob.source, outcome);
+}
+
+function countBytes(
+  { metrics, registries }: Context,
+  path: ManifestPath | BlobPath,
+  source: Source,
+  bytes: number,
+): void {
+  const isListed = path.registry !== undefined && registries.has(path.registry);
+  metrics.bytes.inc({ source, registry: isListed ? (path.registry as string) : 'other' }, bytes);
+}
+
+/** One line a request; of its target only what was parsed. */
+function logAnswer(
+  { log }: Context,
+  { method }: IncomingMessage,
+  path: ManifestPath | BlobPath,
+  source: Source | 'none',
+  outcome?: string,
+): void {
+  const reference = path.kind === 'blob' ? path.digest : (path.reference.digest ?? path.reference.tag);
+  const { kind, registry, repository } = path;
+  log.debug('request', { method, kind, registry, repository, reference, source, ...(outcome && { outcome }) });
+}
+
+/** Aborts when the client goes before its answer is complete. */
+function whileOpen(response: ServerResponse): AbortSignal {
+  const controller = new AbortController();
+  response.once('close', () => {
+    if (!response.writableFinished) controller.abort();
+  });
+  return controller.signal;
+}

@@ -1,0 +1,55 @@
+import type { ServerResponse } from 'node:http';
+
+/** Where a body goes: the connection of a client that was sent a head with a Content-Length. */
+export interface BodySink {
+  /** Queues bytes. `written` is called once they left, or once they never will: until then the memory is the sink's. */
+  write(bytes: Uint8Array, written: () => void): void;
+  /** All that the head promised was written. */
+  finish(): void;
+  /**
+   * Stops short of what the head promised: what was queued is still sent, then a FIN. containerd then asks again from that
+   * offset; a reset would make it fail the pull.
+   */
+  cut(): void;
+  /** Aborted when the client is gone. */
+  readonly gone: AbortSignal;
+}
+
+/** How long a client that was cut may keep its side open. containerd closes at once; nothing depends on it. */
+const LINGER_MS = 10_000;
+
+/** The sink that writes into a response whose head was written with `writeHead` and a Content-Length. */
+export function responseSink(response: ServerResponse): BodySink {
+  const gone = new AbortController();
+  // Writes to a client that has left fail; that it left is told by 'close'.
+  response.on('error', () => {});
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort();
+  });
+  if (response.destroyed) gone.abort();
+  return {
+    write: (bytes, written) => {
+      let pending = true;
+      const once = () => {
+        if (pending) written();
+        pending = false;
+      };
+      if (response.destroyed) once();
+      else response.write(bytes, once);
+    },
+    finish: () => {
+      response.end();
+    },
+    cut: () => cutConnection(response),
+    gone: gone.signal,
+  };
+}
+
+function cutConnection(response: ServerResponse): void {
+  const { socket } = response;
+  if (socket === null || socket.destroyed) return;
+  // Not `destroy`: closing a socket with unread input makes the kernel send a reset, which overtakes the last bytes.
+  socket.end();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  socket.once('close', () => clearTimeout(timer));
+}

@@ -1,0 +1,50 @@
+import { Counter, Histogram, type Registry as MetricsRegistry } from 'prom-client';
+
+export interface TransferMetrics {
+  readonly resumes: Counter;
+  readonly cuts: Counter;
+  readonly bans: Counter;
+}
+
+export function createTransferMetrics(registry: MetricsRegistry): TransferMetrics {
+  const counter = (name: string, help: string) => new Counter({ name, help, registers: [registry] });
+  return {
+    resumes: counter('miroir_relay_resumes_total', 'Transfers that went on at another peer after one broke off.'),
+    cuts: counter('miroir_relay_cuts_total', 'Transfers that ended early because no peer could go on.'),
+    bans: counter('miroir_peer_bans_total', 'Peers that were banned because they sent wrong bytes.'),
+  };
+}
+
+export interface RegistryMetrics {
+  readonly requests: Counter<'kind' | 'source'>;
+  readonly bytes: Counter<'source' | 'registry'>;
+  readonly firstByteSeconds: Histogram<'kind' | 'source'>;
+}
+
+/** From a cached manifest to a peer that was asked last. */
+const FIRST_BYTE_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+
+export function createRegistryMetrics(registry: MetricsRegistry): RegistryMetrics {
+  const registers = [registry];
+  return {
+    requests: new Counter({
+      name: 'miroir_registry_requests_total',
+      help: 'Requests for content, by kind (manifest, blob) and source (local, peer, none).',
+      labelNames: ['kind', 'source'],
+      registers,
+    }),
+    bytes: new Counter({
+      name: 'miroir_registry_sent_bytes_total',
+      help: 'Bytes of content sent to clients, by source (local, peer) and registry (as configured, or other).',
+      labelNames: ['source', 'registry'],
+      registers,
+    }),
+    firstByteSeconds: new Histogram({
+      name: 'miroir_registry_first_byte_seconds',
+      help: 'From a request for content to the first byte of its answer, by kind and source.',
+      labelNames: ['kind', 'source'],
+      buckets: FIRST_BYTE_BUCKETS,
+      registers,
+    }),
+  };
+}

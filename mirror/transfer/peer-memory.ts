@@ -1,0 +1,79 @@
+import type { Provider } from '../swarm/router.ts';
+import type { Standing } from './pick-peer.ts';
+import type { Fault } from './relay.ts';
+
+export interface PeerMemoryDeps {
+  readonly now: () => number;
+}
+
+/** What this node remembers of the peers it asked, by their address: that is who answered, whoever named it. */
+export interface PeerMemory {
+  standing(provider: Provider): Standing;
+  blame(provider: Provider, fault: Fault): void;
+  started(provider: Provider): void;
+  ended(provider: Provider): void;
+}
+
+interface Entry {
+  penalty: number;
+  penaltyAtMs: number;
+  bannedUntilMs: number;
+  inFlight: number;
+}
+
+/** Half a penalty is forgotten in this time: a peer that restarts is back within a minute. */
+const HALF_LIFE_MS = 30_000;
+
+/** A peer that sent wrong bytes has a broken disk or memory, or is hostile: neither heals by itself. */
+const BAN_MS = 10 * 60_000;
+
+/** More peers than any cluster has nodes; what was longest unused is forgotten first. */
+const PEERS_MAX = 8192;
+
+const PENALTIES: Readonly<Record<Fault, number>> = {
+  // It was found by a record that is older than a deletion there: no fault of the peer.
+  absent: 0,
+  unavailable: 1,
+  'broke-off': 3,
+  misbehaved: 3,
+  suspect: 3,
+  'wrong-bytes': 3,
+};
+
+export function createPeerMemory({ now }: PeerMemoryDeps): PeerMemory {
+  /** In order of use, the oldest first. */
+  const entries = new Map<string, Entry>();
+
+  const entryOf = ({ address }: Provider): Entry => {
+    const entry = entries.get(address) ?? { penalty: 0, penaltyAtMs: now(), bannedUntilMs: 0, inFlight: 0 };
+    entries.delete(address);
+    entries.set(address, entry);
+    const [oldest] = entries.keys();
+    if (entries.size > PEERS_MAX && oldest !== undefined) entries.delete(oldest);
+    return entry;
+  };
+
+  const faded = (entry: Entry) => entry.penalty * 0.5 ** ((now() - entry.penaltyAtMs) / HALF_LIFE_MS);
+
+  return {
+    standing: ({ address }) => {
+      const entry = entries.get(address);
+      if (entry === undefined) return { penalty: 0, inFlight: 0, isBanned: false };
+      return { penalty: faded(entry), inFlight: entry.inFlight, isBanned: entry.bannedUntilMs > now() };
+    },
+    blame: (provider, fault) => {
+      if (PENALTIES[fault] === 0) return;
+      const entry = entryOf(provider);
+      entry.penalty = faded(entry) + PENALTIES[fault];
+      entry.penaltyAtMs = now();
+      if (fault === 'wrong-bytes') entry.bannedUntilMs = now() + BAN_MS;
+    },
+    started: (provider) => {
+      entryOf(provider).inFlight += 1;
+    },
+    ended: (provider) => {
+      const entry = entryOf(provider);
+      entry.inFlight = Math.max(0, entry.inFlight - 1);
+    },
+  };
+}

@@ -1,0 +1,244 @@
+import type { Provider } from '../swarm/router.ts';
+
+/**
+ * The relay of one blob or manifest from peers to one client, as a pure machine: events in, actions out. It knows no
+ * socket, no clock and no bytes, only how many there are.
+ *
+ * Whatever its peers do, the client gets the bytes from `start` on, each once and in order, and then either all of them,
+ * or the end that containerd recovers from (`cut`). Before its first byte it gets nothing: then `give-up` becomes a 404.
+ */
+export interface RelayState {
+  readonly plan: RelayPlan;
+  /** Found and not asked yet, in the order to ask. */
+  readonly queue: readonly Provider[];
+  readonly isSearching: boolean;
+  readonly attempts: readonly Attempt[];
+  readonly attemptCount: number;
+  /** The whole content's length and the end of what is wanted, as the first peer told; the others must agree. */
+  readonly size?: { readonly wholeBytes: number; readonly end: number };
+  /** All before this was delivered or kept. */
+  readonly offset: number;
+  /** Whose bytes are among them. */
+  readonly sources: readonly Provider[];
+  readonly phase: 'before-head' | 'sending' | 'verifying' | 'over';
+}
+
+export interface RelayPlan {
+  readonly start: number;
+  /** Not inclusive; undefined for all there is. */
+  readonly end?: number;
+  /** Wholes of at most so many bytes are kept and verified before the client gets any. */
+  readonly keepBytesMax: number;
+  /** Larger than any honest content of this kind. */
+  readonly sizeBytesMax: number;
+}
+
+interface Attempt {
+  readonly id: number;
+  readonly provider: Provider;
+  /** Its head came, and its body is the one that is read. */
+  readonly isChosen: boolean;
+}
+
+export type RelayEvent =
+  | { readonly type: 'found'; readonly providers: readonly Provider[] }
+  | { readonly type: 'search-ended' }
+  | { readonly type: 'head'; readonly attempt: number; readonly sizeBytes: number }
+  /** `byteCount` bytes at `offset`; they are what `keep` and `deliver` are about. */
+  | { readonly type: 'chunk'; readonly attempt: number; readonly byteCount: number }
+  | { readonly type: 'failed'; readonly attempt: number; readonly fault: Fault }
+  | { readonly type: 'verified'; readonly isRight: boolean }
+  /** The time in which a first byte is of use is over. */
+  | { readonly type: 'deadline' }
+  | { readonly type: 'client-gone' };
+
+/** What a peer did, in the order of how bad it is. */
+export type Fault = 'absent' | 'unavailable' | 'broke-off' | 'misbehaved' | 'suspect' | 'wrong-bytes';
+
+export type RelayAction =
+  | {
+      readonly type: 'ask';
+      readonly attempt: number;
+      readonly provider: Provider;
+      readonly start: number;
+      readonly end?: number;
+    }
+  | { readonly type: 'read'; readonly attempt: number }
+  | { readonly type: 'cancel'; readonly attempt: number }
+  | { readonly type: 'send-head'; readonly sizeBytes: number; readonly start: number; readonly end: number }
+  | { readonly type: 'deliver' }
+  | { readonly type: 'keep' }
+  | { readonly type: 'drop-kept' }
+  | { readonly type: 'deliver-kept' }
+  /** Compare all that was delivered and kept with the digest, and tell by `verified`. */
+  | { readonly type: 'verify' }
+  | { readonly type: 'blame'; readonly provider: Provider; readonly fault: Fault }
+  | { readonly type: 'resumed' }
+  | { readonly type: 'finish' }
+  | { readonly type: 'cut' }
+  | { readonly type: 'give-up' };
+
+export interface RelayStep {
+  readonly state: RelayState;
+  readonly actions: readonly RelayAction[];
+}
+
+/** How many peers are asked at a time for a first byte. */
+const ATTEMPTS_MAX = 1;
+
+export function startRelay(plan: RelayPlan): RelayState {
+  return {
+    plan,
+    queue: [],
+    isSearching: true,
+    attempts: [],
+    attemptCount: 0,
+    offset: plan.start,
+    sources: [],
+    phase: 'before-head',
+  };
+}
+
+export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
+  if (state.phase === 'over') return { state, actions: [] };
+  switch (event.type) {
+    case 'found':
+      return askNext({ ...state, queue: [...state.queue, ...event.providers] });
+    case 'search-ended':
+      return askNext({ ...state, isSearching: false });
+    case 'head':
+      return takeHead(state, event.attempt, event.sizeBytes);
+    case 'chunk':
+      return takeChunk(state, event.attempt, event.byteCount);
+    case 'failed':
+      return takeFailure(state, event.attempt, event.fault);
+    case 'verified':
+      return takeVerdict(state, event.isRight);
+    case 'deadline':
+      return state.phase === 'before-head' ? end(state, [{ type: 'give-up' }]) : { state, actions: [] };
+    case 'client-gone':
+      return end(state, []);
+  }
+}
+
+/** Asks who is next in the queue, or ends when nobody is left and none will come. */
+function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayStep {
+  const isServed = state.phase === 'verifying' || state.attempts.some(({ isChosen }) => isChosen);
+  if (isServed || state.attempts.length >= ATTEMPTS_MAX) return { state, actions: before };
+  const [provider, ...queue] = state.queue;
+  if (provider === undefined) {
+    if (state.attempts.length > 0 || state.isSearching) return { state, actions: before };
+    return end(state, [...before, { type: state.phase === 'sending' ? 'cut' : 'give-up' }]);
+  }
+  const id = state.attemptCount;
+  const ask: RelayAction = {
+    type: 'ask',
+    attempt: id,
+    provider,
+    start: state.offset,
+    ...(state.plan.end !== undefined && { end: state.plan.end }),
+  };
+  const attempts = [...state.attempts, { id, provider, isChosen: false }];
+  return { state: { ...state, queue, attempts, attemptCount: id + 1 }, actions: [...before, ask] };
+}
+
+function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
+  const attempt = state.attempts.find((one) => one.id === id);
+  if (attempt === undefined) return { state, actions: [] };
+  const end = Math.min(state.plan.end ?? sizeBytes, sizeBytes);
+  const isPossible =
+    sizeBytes <= state.plan.sizeBytesMax && (state.offset < end || (sizeBytes === 0 && state.offset === 0));
+  if (!isPossible || (state.size !== undefined && state.size.wholeBytes !== sizeBytes)) {
+    return lose(state, attempt, 'misbehaved', [{ type: 'cancel', attempt: id }]);
+  }
+  if (state.attempts.some(({ isChosen }) => isChosen)) {
+    const attempts = state.attempts.filter((one) => one !== attempt);
+    return { state: { ...state, attempts }, actions: [{ type: 'cancel', attempt: id }] };
+  }
+  const attempts = state.attempts.map((one) => (one === attempt ? { ...one, isChosen: true } : one));
+  const chosen = { ...state, attempts, size: { wholeBytes: sizeBytes, end } };
+  const read: RelayAction = { type: 'read', attempt: id };
+  if (state.offset < end) return { state: chosen, actions: [read] };
+  // Empty content has no chunk that could complete it.
+  return { state: { ...chosen, phase: 'verifying' }, actions: [read, { type: 'verify' }] };
+}
+
+function takeChunk(state: RelayState, id: number, byteCount: number): RelayStep {
+  const attempt = state.attempts.find((one) => one.id === id && one.isChosen);
+  if (attempt === undefined || state.size === undefined || state.phase === 'verifying') return { state, actions: [] };
+  const offset = state.offset + byteCount;
+  const sources = state.sources.includes(attempt.provider) ? state.sources : [...state.sources, attempt.provider];
+  const isKept = isKeptWhole(state);
+  const head = state.phase === 'before-head' && !isKept ? [sendHead(state)] : [];
+  const isComplete = offset === state.size.end;
+  const next: RelayState = { ...state, offset, sources, phase: isKept ? state.phase : 'sending' };
+  if (!isComplete) return { state: next, actions: [...head, { type: isKept ? 'keep' : 'deliver' }] };
+  // The last bytes wait for the verdict: wrong content is never handed over as complete.
+  const canVerify = coversWhole(state);
+  if (canVerify)
+    return { state: { ...next, phase: 'verifying' }, actions: [...head, { type: 'keep' }, { type: 'verify' }] };
+  return {
+    state: { ...next, phase: 'over', attempts: [] },
+    actions: [...head, { type: 'deliver' }, { type: 'finish' }],
+  };
+}
+
+function takeVerdict(state: RelayState, isRight: boolean): RelayStep {
+  if (state.phase !== 'verifying') return { state, actions: [] };
+  const isKept = isKeptWhole(state);
+  if (isRight) {
+    const head = isKept ? [sendHead(state)] : [];
+    return {
+      state: { ...state, phase: 'over', attempts: [] },
+      actions: [...head, { type: 'deliver-kept' }, { type: 'finish' }],
+    };
+  }
+  // With bytes of several peers nobody can tell whose were wrong.
+  const fault: Fault = state.sources.length > 1 ? 'suspect' : 'wrong-bytes';
+  const suspects = state.sources.length > 0 ? state.sources : state.attempts.map(({ provider }) => provider);
+  const blames = suspects.map((provider): RelayAction => ({ type: 'blame', provider, fault }));
+  if (!isKept) return end(state, [...blames, { type: 'drop-kept' }, { type: 'cut' }]);
+  return askNext(restart({ ...state, attempts: [] }), [...blames, ...cancelAll(state), { type: 'drop-kept' }]);
+}
+
+function takeFailure(state: RelayState, id: number, fault: Fault): RelayStep {
+  const attempt = state.attempts.find((one) => one.id === id);
+  if (attempt === undefined || state.phase === 'verifying') return { state, actions: [] };
+  return lose(state, attempt, fault, []);
+}
+
+function lose(state: RelayState, lost: Attempt, fault: Fault, before: readonly RelayAction[]): RelayStep {
+  const without = { ...state, attempts: state.attempts.filter((one) => one !== lost) };
+  const actions: RelayAction[] = [...before, { type: 'blame', provider: lost.provider, fault }];
+  if (!lost.isChosen) return askNext(without, actions);
+  if (isKeptWhole(state)) return askNext(restart(without), [...actions, { type: 'drop-kept' }]);
+  const hasNext = state.queue.length > 0 && state.phase === 'sending';
+  return askNext(without, hasNext ? [...actions, { type: 'resumed' }] : actions);
+}
+
+/** What was kept came to nothing, so the next peer is asked for all of it: then one peer alone answers for the bytes. */
+function restart(state: RelayState): RelayState {
+  const { size: _size, ...rest } = state;
+  return { ...rest, offset: state.plan.start, sources: [], phase: 'before-head' };
+}
+
+function end(state: RelayState, last: readonly RelayAction[]): RelayStep {
+  return { state: { ...state, phase: 'over', attempts: [], queue: [] }, actions: [...cancelAll(state), ...last] };
+}
+
+function cancelAll(state: RelayState): RelayAction[] {
+  return state.attempts.map(({ id }) => ({ type: 'cancel', attempt: id }));
+}
+
+function sendHead({ plan, size }: RelayState): RelayAction {
+  if (size === undefined) throw new Error('a head needs a size');
+  return { type: 'send-head', sizeBytes: size.wholeBytes, start: plan.start, end: size.end };
+}
+
+function coversWhole({ plan, size }: RelayState): boolean {
+  return plan.start === 0 && size !== undefined && size.end === size.wholeBytes;
+}
+
+function isKeptWhole(state: RelayState): boolean {
+  return coversWhole(state) && state.size !== undefined && state.size.wholeBytes <= state.plan.keepBytesMax;
+}

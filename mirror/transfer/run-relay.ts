@@ -1,0 +1,244 @@
+import { createHash } from 'node:crypto';
+import { hasCode } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import type { Provider } from '../swarm/router.ts';
+import type { BodySink } from './body-sink.ts';
+import type { TransferMetrics } from './metrics.ts';
+import type { ContentRequest, PeerBody, PeerClient } from './peer-client.ts';
+import type { PeerMemory } from './peer-memory.ts';
+import { type Fault, type RelayAction, type RelayEvent, type RelayPlan, startRelay, stepRelay } from './relay.ts';
+import type { SendOutcome } from './send-file.ts';
+
+export interface RunRelayDeps {
+  readonly client: PeerClient;
+  readonly peers: PeerMemory;
+  readonly log: Logger;
+  readonly metrics: TransferMetrics;
+}
+
+export interface RunRelayOptions {
+  readonly plan: RelayPlan;
+  /** From the request to the first byte for the client. */
+  readonly firstByteTimeoutMs: number;
+}
+
+/** Content whose first byte is here. `send` is called once, or `cancel` is. */
+export interface RelayedContent {
+  readonly sizeBytes: number;
+  readonly start: number;
+  readonly end: number;
+  send(sink: BodySink): Promise<SendOutcome>;
+  cancel(): void;
+}
+
+interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly release: () => void;
+}
+
+/** Runs the relay machine with real peers. Resolves when the first byte is here, or with undefined when none can be had. */
+export function runRelay(
+  deps: RunRelayDeps,
+  { plan, firstByteTimeoutMs }: RunRelayOptions,
+  request: ContentRequest,
+  find: (signal: AbortSignal) => AsyncIterable<readonly Provider[]>,
+  signal: AbortSignal,
+): Promise<RelayedContent | undefined> {
+  let state = startRelay(plan);
+  const events: Array<{ event: RelayEvent; chunk?: Chunk }> = [];
+  let isStepping = false;
+  const over = new AbortController();
+  const asked = new Map<number, Provider>();
+  const bodies = new Map<number, PeerBody>();
+  const hash = plan.start === 0 ? createHash('sha256') : undefined;
+  let kept: Buffer[] = [];
+  /** What came before the client's sink was there. */
+  let early: Chunk[] = [];
+  let sink: BodySink | undefined;
+  let ended: 'finish' | 'cut' | undefined;
+  const answer = Promise.withResolvers<RelayedContent | undefined>();
+  const outcome = Promise.withResolvers<SendOutcome>();
+
+  const dispatch = (event: RelayEvent, chunk?: Chunk) => {
+    events.push(chunk === undefined ? { event } : { event, chunk });
+    if (isStepping) return;
+    isStepping = true;
+    for (let next = events.shift(); next !== undefined; next = events.shift()) {
+      const step = stepRelay(state, next.event);
+      state = step.state;
+      let isTaken = false;
+      for (const action of step.actions) {
+        if (action.type === 'deliver' || action.type === 'keep') isTaken = true;
+        perform(action, next.chunk);
+      }
+      if (!isTaken) next.chunk?.release();
+    }
+    isStepping = false;
+    if (state.phase === 'over') close();
+  };
+
+  const perform = (action: RelayAction, chunk: Chunk | undefined) => {
+    switch (action.type) {
+      case 'ask':
+        return void ask(action.attempt, action.provider, action.start, action.end);
+      case 'read':
+        return read(action.attempt);
+      case 'cancel':
+        return drop(action.attempt);
+      case 'send-head':
+        clearTimeout(deadline);
+        return answer.resolve({ ...action, send, cancel: () => dispatch({ type: 'client-gone' }) });
+      case 'deliver':
+        return deliver(chunk as Chunk);
+      case 'keep':
+        return keep(chunk as Chunk);
+      case 'drop-kept':
+        kept = [];
+        return;
+      case 'deliver-kept':
+        for (const bytes of kept) write({ bytes, release: () => {} });
+        return;
+      case 'verify':
+        return dispatch({ type: 'verified', isRight: verify() });
+      case 'blame':
+        return blame(action.provider, action.fault);
+      case 'resumed':
+        return deps.metrics.resumes.inc();
+      case 'finish':
+      case 'cut':
+        return finish(action.type);
+      case 'give-up':
+        return answer.resolve(undefined);
+    }
+  };
+
+  const ask = async (attempt: number, provider: Provider, start: number, end: number | undefined) => {
+    asked.set(attempt, provider);
+    deps.peers.started(provider);
+    try {
+      const body = await deps.client.get(provider.address, request, start, end, over.signal);
+      if (!asked.has(attempt)) return body.cancel();
+      bodies.set(attempt, body);
+      dispatch({ type: 'head', attempt, sizeBytes: body.head.sizeBytes });
+    } catch (error) {
+      settle(attempt);
+      deps.log.debug('peer could not be asked', { peer: provider.peerId, address: provider.address, error });
+      dispatch({ type: 'failed', attempt, fault: faultOf(error) });
+    }
+  };
+
+  const read = (attempt: number) => {
+    bodies.get(attempt)?.pipe({
+      chunk: (bytes, release) => dispatch({ type: 'chunk', attempt, byteCount: bytes.length }, { bytes, release }),
+      end: () => settle(attempt),
+      failed: (error) => {
+        const provider = asked.get(attempt);
+        settle(attempt);
+        deps.log.info('peer broke off', { peer: provider?.peerId, address: provider?.address, error });
+        dispatch({ type: 'failed', attempt, fault: faultOf(error) === 'misbehaved' ? 'misbehaved' : 'broke-off' });
+      },
+    });
+  };
+
+  const settle = (attempt: number) => {
+    const provider = asked.get(attempt);
+    if (provider !== undefined) deps.peers.ended(provider);
+    asked.delete(attempt);
+    bodies.delete(attempt);
+  };
+
+  const drop = (attempt: number) => {
+    bodies.get(attempt)?.cancel();
+    settle(attempt);
+  };
+
+  const deliver = (chunk: Chunk) => {
+    hash?.update(chunk.bytes);
+    write(chunk);
+  };
+
+  const keep = ({ bytes, release }: Chunk) => {
+    kept.push(Buffer.from(bytes));
+    release();
+  };
+
+  const write = (chunk: Chunk) => {
+    if (sink === undefined) early.push(chunk);
+    else sink.write(chunk.bytes, chunk.release);
+  };
+
+  const verify = (): boolean => {
+    const whole = hash?.copy();
+    for (const bytes of kept) whole?.update(bytes);
+    return `sha256:${whole?.digest('hex')}` === request.digest;
+  };
+
+  const blame = (provider: Provider, fault: Fault) => {
+    deps.peers.blame(provider, fault);
+    if (fault !== 'wrong-bytes' && fault !== 'suspect') return;
+    deps.log.warn(
+      fault === 'suspect' ? 'one of several peers sent wrong bytes' : 'peer sent wrong bytes and is banned',
+      {
+        peer: provider.peerId,
+        address: provider.address,
+        digest: request.digest,
+      },
+    );
+    if (fault === 'wrong-bytes') deps.metrics.bans.inc();
+  };
+
+  const finish = (how: 'finish' | 'cut') => {
+    ended = how;
+    if (sink === undefined) return;
+    if (how === 'finish') sink.finish();
+    else sink.cut();
+    if (how === 'cut') deps.metrics.cuts.inc();
+    outcome.resolve(how === 'finish' ? 'sent' : 'short');
+  };
+
+  const send = (to: BodySink): Promise<SendOutcome> => {
+    sink = to;
+    to.gone.addEventListener('abort', gone, { once: true });
+    if (to.gone.aborted) gone();
+    const chunks = early;
+    early = [];
+    for (const chunk of chunks) write(chunk);
+    if (ended !== undefined) finish(ended);
+    return outcome.promise;
+  };
+
+  const gone = () => {
+    outcome.resolve('client-gone');
+    dispatch({ type: 'client-gone' });
+  };
+
+  const close = () => {
+    clearTimeout(deadline);
+    signal.removeEventListener('abort', gone);
+    over.abort();
+    answer.resolve(undefined);
+  };
+
+  const search = async () => {
+    try {
+      for await (const batch of find(over.signal)) {
+        dispatch({ type: 'found', providers: batch });
+        if (over.signal.aborted) return;
+      }
+    } catch (error) {
+      deps.log.error('lookup failed', { error });
+    }
+    dispatch({ type: 'search-ended' });
+  };
+
+  const deadline = setTimeout(() => dispatch({ type: 'deadline' }), firstByteTimeoutMs);
+  signal.addEventListener('abort', gone, { once: true });
+  if (signal.aborted) gone();
+  else void search();
+  return answer.promise;
+}
+
+function faultOf(error: unknown): Fault {
+  if (hasCode(error, 'ERR_CONTENT_NOT_FOUND')) return 'absent';
+  return hasCode(error, 'ERR_PEER_MISBEHAVED') ? 'misbehaved' : 'unavailable';
+}

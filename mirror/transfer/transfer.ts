@@ -1,0 +1,247 @@
+import { hasCode, MiroirError } from '../../common/errors.ts';
+import { applyRange, type ByteRange, type RangeRequest } from '../../common/http/range.ts';
+import type { Logger } from '../../common/log.ts';
+import type { Digest } from '../../common/oci/digest.ts';
+import { MANIFEST_BYTES_MAX } from '../../common/oci/media-types.ts';
+import type { TagReference } from '../../common/oci/reference.ts';
+import type { OpenContent, Store } from '../store/store.ts';
+import type { Provider, Router } from '../swarm/router.ts';
+import type { BodySink } from './body-sink.ts';
+import type { BufferPool } from './buffer-pool.ts';
+import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
+import { createManifestCache } from './manifest-cache.ts';
+import type { TransferMetrics } from './metrics.ts';
+import type { ContentRequest, PeerClient } from './peer-client.ts';
+import { createPeerMemory } from './peer-memory.ts';
+import { createResolver } from './resolver.ts';
+import { type RelayedContent, runRelay } from './run-relay.ts';
+import { type SendOutcome, sendFile } from './send-file.ts';
+
+export interface TransferDeps {
+  readonly store: Store;
+  readonly local: LocalContent;
+  readonly router: Router;
+  readonly client: PeerClient;
+  readonly pool: BufferPool;
+  readonly log: Logger;
+  readonly metrics: TransferMetrics;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** From 0 to 1, as Math.random. */
+  readonly random: () => number;
+}
+
+export interface TransferOptions {
+  /** From a request to its first byte; then the client goes on without this mirror. */
+  readonly firstByteTimeoutMs?: number;
+}
+
+export type Source = 'local' | 'peer';
+
+export interface FoundManifest {
+  readonly manifest: Manifest;
+  readonly source: Source;
+}
+
+/** A blob that can be sent. Its `send` is called once, or its `close` is. */
+export interface FoundBlob {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly source: Source;
+  /** Sends the bytes that were asked for; the range is of the whole when none was. */
+  send(range: ByteRange, sink: BodySink): Promise<SendOutcome>;
+  close(): Promise<void>;
+}
+
+export type WantedContent = Omit<ContentRequest, 'kind'>;
+
+/**
+ * Gets content for this node's clients: from its own store, or from the peer that serves it best. All calls answer
+ * undefined for what neither has, or not in time; they never ask a registry.
+ */
+export interface Transfer {
+  /** What was asked for a moment ago: at once. */
+  recentManifest(digest: Digest): FoundManifest | undefined;
+  manifest(wanted: WantedContent, signal: AbortSignal): Promise<FoundManifest | undefined>;
+  /** The manifest that a tag stands for, by who resolved it last. */
+  tag(tag: TagReference, signal: AbortSignal): Promise<FoundManifest | undefined>;
+  /** The whole content's size. */
+  blobSize(wanted: WantedContent, signal: AbortSignal): Promise<{ sizeBytes: number; source: Source } | undefined>;
+  blob(wanted: WantedContent, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
+}
+
+/** A dial that fails, a peer that is slow, and one that answers; then upstream is the better choice. */
+const FIRST_BYTE_TIMEOUT_MS = 3000;
+
+/** Image configs are a few KiB; so they are verified before the client gets any of it, and a wrong peer costs nothing. */
+const KEEP_BYTES_MAX = 1024 * 1024;
+
+/** No layer is a tebibyte. */
+const BLOB_BYTES_MAX = 1024 ** 4;
+
+/** Between a tag's HEAD and its manifest's GET, and for the pods that follow; deletions elsewhere do not make it wrong. */
+const FETCHED_FRESH_MS = 30_000;
+const FETCHED_BYTES_MAX = 4 * 1024 * 1024;
+
+/** How many holders are asked for a size. */
+const SIZE_ASKS_MAX = 3;
+
+export function createTransfer(deps: TransferDeps, options: TransferOptions = {}): Transfer {
+  const { local, client, log, now } = deps;
+  const firstByteTimeoutMs = options.firstByteTimeoutMs ?? FIRST_BYTE_TIMEOUT_MS;
+  const peers = createPeerMemory({ now });
+  const resolver = createResolver({ ...deps, peers });
+  const relayDeps = { client, peers, log, metrics: deps.metrics };
+  const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
+
+  const recentManifest = (digest: Digest): FoundManifest | undefined => {
+    const own = local.recentManifest(digest);
+    if (own !== undefined) return { manifest: own, source: 'local' };
+    const theirs = fetched.get(digest);
+    return theirs === undefined ? undefined : { manifest: theirs, source: 'peer' };
+  };
+
+  /** `known` are asked first: they said so themselves. */
+  const fetchManifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
+    const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, sizeBytesMax: MANIFEST_BYTES_MAX };
+    const find = (ended: AbortSignal) => after(known, resolver.providers(wanted.digest, ended));
+    const request = { ...wanted, kind: 'manifest' } as const;
+    const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs }, request, find, signal);
+    if (content === undefined) return undefined;
+    const manifest = verifyManifest(wanted.digest, await collect(content));
+    fetched.put(manifest);
+    return manifest;
+  };
+
+  const manifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
+    const own = await orAbsent(local.manifest(wanted.digest, signal), wanted.digest);
+    if (own !== undefined) return { manifest: own, source: 'local' } as const;
+    const theirs = fetched.get(wanted.digest) ?? (await orAbsent(fetchManifest(wanted, known, signal), wanted.digest));
+    return theirs === undefined ? undefined : ({ manifest: theirs, source: 'peer' } as const);
+  };
+
+  /** What is not held, or not whole, is asked of peers. A store that cannot be read is a fault. */
+  const orAbsent = async <T>(content: Promise<T>, digest: Digest): Promise<T | undefined> => {
+    try {
+      return await content;
+    } catch (error) {
+      if (hasCode(error, 'ERR_CONTENT_CORRUPT')) log.warn('content is not what it should be', { digest, error });
+      else if (!hasCode(error, 'ERR_CONTENT_NOT_FOUND')) throw error;
+      return undefined;
+    }
+  };
+
+  const askSize = async (wanted: WantedContent, signal: AbortSignal): Promise<number | undefined> => {
+    let asked = 0;
+    for await (const batch of resolver.providers(wanted.digest, signal)) {
+      for (const provider of batch) {
+        if (asked === SIZE_ASKS_MAX) return undefined;
+        asked += 1;
+        try {
+          return await client.head(provider.address, { ...wanted, kind: 'blob' }, signal);
+        } catch (error) {
+          if (!(error instanceof MiroirError)) throw error;
+          if (signal.aborted) return undefined;
+          peers.blame(provider, hasCode(error, 'ERR_CONTENT_NOT_FOUND') ? 'absent' : 'unavailable');
+        }
+      }
+    }
+    return undefined;
+  };
+
+  const blobSize = async (wanted: WantedContent, signal: AbortSignal) => {
+    const own = await orAbsent(local.open(wanted.digest, signal), wanted.digest);
+    if (own !== undefined) {
+      await own.file.close();
+      return { sizeBytes: own.sizeBytes, source: 'local' } as const;
+    }
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(firstByteTimeoutMs)]);
+    const sizeBytes = await askSize(wanted, deadline);
+    return sizeBytes === undefined ? undefined : ({ sizeBytes, source: 'peer' } as const);
+  };
+
+  const relayBlob = async (wanted: WantedContent, asked: RangeRequest | undefined, signal: AbortSignal) => {
+    const bounds = await absoluteRange(asked, async () => (await blobSize(wanted, signal))?.sizeBytes);
+    if (bounds === undefined) return undefined;
+    const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX };
+    const find = (ended: AbortSignal) => resolver.providers(wanted.digest, ended);
+    const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs }, { ...wanted, kind: 'blob' }, find, signal);
+    return content === undefined ? undefined : relayedBlob(wanted.digest, content);
+  };
+
+  return {
+    recentManifest,
+    manifest: (wanted, signal) => manifest(wanted, [], signal),
+    tag: async ({ registry, repository, tag }, signal) => {
+      for (const { digest, providers } of await resolver.tagCandidates({ registry, repository, tag }, signal)) {
+        const found = await manifest({ digest, registry, repository }, providers, signal);
+        if (found !== undefined) return found;
+      }
+      return undefined;
+    },
+    blobSize,
+    blob: async (wanted, range, signal) => {
+      const own = await orAbsent(local.open(wanted.digest, signal), wanted.digest);
+      return own === undefined ? relayBlob(wanted, range, signal) : localBlob(deps, own);
+    },
+  };
+}
+
+function localBlob({ pool, log }: TransferDeps, { digest, sizeBytes, file }: OpenContent): FoundBlob {
+  const failed = (error: unknown) => log.warn('content could not be read to its end', { digest, error });
+  return {
+    digest,
+    sizeBytes,
+    source: 'local',
+    send: async (range, sink) => {
+      try {
+        return await sendFile({ pool, failed }, file, range, sink);
+      } finally {
+        await file.close();
+      }
+    },
+    close: () => file.close(),
+  };
+}
+
+function relayedBlob(digest: Digest, content: RelayedContent): FoundBlob {
+  return {
+    digest,
+    sizeBytes: content.sizeBytes,
+    source: 'peer',
+    send: (_range, sink) => content.send(sink),
+    close: async () => content.cancel(),
+  };
+}
+
+/** A relay needs to know where it starts. Only the last bytes of something need its size for that. */
+async function absoluteRange(
+  asked: RangeRequest | undefined,
+  size: () => Promise<number | undefined>,
+): Promise<{ start: number; end?: number } | undefined> {
+  if (asked === undefined) return { start: 0 };
+  if (!('last' in asked)) return asked;
+  const sizeBytes = await size();
+  const range = sizeBytes === undefined ? 'unsatisfiable' : applyRange(asked, sizeBytes);
+  return range === 'unsatisfiable' ? undefined : range === 'whole' ? { start: 0 } : range;
+}
+
+/** Takes in content that the relay has verified whole. */
+async function collect(content: RelayedContent): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  await content.send({
+    write: (bytes, written) => {
+      parts.push(bytes);
+      written();
+    },
+    finish: () => {},
+    cut: () => {},
+    gone: new AbortController().signal,
+  });
+  return Buffer.concat(parts);
+}
+
+async function* after(known: readonly Provider[], found: AsyncIterable<readonly Provider[]>) {
+  if (known.length > 0) yield known;
+  yield* found;
+}
