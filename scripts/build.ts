@@ -8,7 +8,8 @@ const ROOT = path.join(import.meta.dirname, '..');
 const DIST = path.join(ROOT, 'dist');
 
 /** CommonJS packages inside the bundle ask for Node's modules by require, which a module does not have. */
-const REQUIRE_FOR_COMMONJS = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+const REQUIRE_FOR_COMMONJS =
+  "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
 function readVersion(): string {
   const text = readFileSync(path.join(ROOT, 'package.json'), 'utf8');
@@ -19,7 +20,8 @@ function readVersion(): string {
 function readCommit(): string {
   const named = process.env['MIROIR_COMMIT'];
   if (named !== undefined && named !== '') return named;
-  const git = (...args: string[]) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  const git = (...args: string[]) =>
+    execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   try {
     const isDirty = git('status', '--porcelain', '--untracked-files=no') !== '';
     return `${git('rev-parse', '--short=12', 'HEAD')}${isDirty ? '-dirty' : ''}`;
