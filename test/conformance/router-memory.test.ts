@@ -18,7 +18,7 @@ routerSuite({
         t.after(() => router.stop());
         return { router, address };
       },
-      hang: () => assert.fail('nothing hangs within one process'),
+      joinHangable: () => assert.fail('nothing hangs within one process'),
     };
   },
 });

@@ -18,15 +18,13 @@ export interface Node {
 export interface SwarmFixture {
   /** A node that has joined: started, a member of the others, and stopped when the test ends. */
   join(options?: JoinOptions): Promise<Node>;
-  /** Makes a member that joined with `willHang` never answer anything again while it stays connected. */
-  hang(node: Node): void;
+  /** A member that joins, and that then hangs when the function is called: it stays connected and answers nothing. */
+  joinHangable(): Promise<() => void>;
 }
 
-export interface JoinOptions {
+interface JoinOptions {
   /** Nodes of different swarms are listed as members of each other, but prove different keys. */
   readonly swarm?: 'ours' | 'theirs';
-  /** Whether the node will be hung: it runs where that can be done. */
-  readonly willHang?: boolean;
 }
 
 export interface SuiteOptions {
@@ -263,7 +261,7 @@ export function routerSuite({ name, createFixture, carriesTags, canHang }: Suite
   if (!canHang) return;
   swarmTest('a hung member holds up no lookup, and is dropped', async (swarm) => {
     const [a, b] = await joinTogether(swarm, 2);
-    const hung = await swarm.join({ willHang: true });
+    const hang = await swarm.joinHangable();
     const keys = Array.from({ length: 8 }, (_, index) => key(`hung ${index}`));
     await a.router.advertise(
       keys.map((key) => ({ key })),
@@ -271,7 +269,7 @@ export function routerSuite({ name, createFixture, carriesTags, canHang }: Suite
     );
     await eventually(async () => assert.equal(b.router.members().length, 2));
 
-    swarm.hang(hung);
+    hang();
 
     for (const key of keys) {
       const startedAt = performance.now();

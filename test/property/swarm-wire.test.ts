@@ -141,7 +141,7 @@ function frameOf(...body: number[]): Buffer {
 }
 
 const HEAD_OF = { hello: 0, beat: 1, add: 2, ack: 4, get: 5, found: 6 };
-const zeros = (count: number): number[] => new Array<number>(count).fill(0);
+const zeros = (count: number): number[] => Array.from({ length: count }, () => 0);
 
 for (const { title, bytes } of [
   { title: 'a length of nothing', bytes: Buffer.from([0, 0, 0, 0]) },

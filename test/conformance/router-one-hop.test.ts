@@ -1,0 +1,9 @@
+import { createLibp2pFixture } from './libp2p-fixture.ts';
+import { routerSuite } from './router-suite.ts';
+
+routerSuite({
+  name: 'one-hop',
+  carriesTags: true,
+  canHang: true,
+  createFixture: (t) => createLibp2pFixture('one-hop', t),
+});
