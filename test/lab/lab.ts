@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { callKeeper, type KeeperConfig } from './control.ts';
@@ -8,6 +8,7 @@ import { createNode, type LabNode } from './node.ts';
 import { isAlive, type ProcessId } from './process-id.ts';
 import { findContainerd } from './programs.ts';
 import { claimLab, type LabState, linkLabel, linkName, removeDeadLabs, removeLab, saveState } from './state.ts';
+import type { Behaviour } from './upstream/proxy.ts';
 import {
   createUpstream,
   REGISTRY_PORT,
@@ -25,6 +26,8 @@ export interface LabOptions {
     readonly containerd: string;
     readonly configToml?: (text: string) => string;
   }>;
+  /** How the upstream behaves from the start; it can be changed at any time. */
+  readonly upstream?: Behaviour;
   /** The lab ends, and is removed, when this process ends, however it ends. On unless told. */
   readonly attached?: boolean;
 }
@@ -36,6 +39,8 @@ export interface Lab {
   readonly address: string;
   readonly nodes: readonly LabNode[];
   readonly upstream: Upstream;
+  /** A file with the swarm key of the lab's mirrors. */
+  readonly swarmKeyFile: string;
   /** Ends everything and removes every trace. Safe to call twice. */
   down(): Promise<void>;
 }
@@ -89,12 +94,24 @@ export async function createLab(options: LabOptions, signal: AbortSignal): Promi
     const hosts = [`${subnet}.1 ${UPSTREAM_NAME}`, ...names.map(({ name, address }) => `${address} ${name}`)].join(
       '\n',
     );
+    const members = names.map(({ address }) => address);
+    const swarmKeyFile = path.join(state.dataFolder, 'swarm.key');
+    fs.writeFileSync(swarmKeyFile, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
     const nodes = await Promise.all(
       names.map(({ name, address }, index) => {
         const wish = options.nodes[index] as LabOptions['nodes'][number];
         const containerd = findContainerd(wish.containerd);
         const { runFolder, dataFolder } = state;
-        const place = { name, address, gateway: `${subnet}.1`, keeper: keeper.holder, runFolder, dataFolder };
+        const place = {
+          name,
+          address,
+          gateway: `${subnet}.1`,
+          keeper: keeper.holder,
+          runFolder,
+          dataFolder,
+          members,
+          swarmKeyFile,
+        };
         const configToml = wish.configToml && { configToml: wish.configToml };
         return createNode(
           { ...place, containerd, hosts: `${hosts}\n`, upstreamHost: UPSTREAM_HOST, ...configToml },
@@ -108,8 +125,16 @@ export async function createLab(options: LabOptions, signal: AbortSignal): Promi
         return { name, address, containerd: containerdVersion, socket, holder: node.holder() };
       }),
     });
-    const upstream = createUpstream(`${subnet}.1`, controlSocket);
-    return { name: state.name, folder: state.dataFolder, address: `${subnet}.254`, nodes, upstream, down };
+    const upstream = await createUpstream(`${subnet}.1`, controlSocket, options.upstream ?? {});
+    return {
+      name: state.name,
+      folder: state.dataFolder,
+      address: `${subnet}.254`,
+      nodes,
+      upstream,
+      swarmKeyFile,
+      down,
+    };
   } catch (error) {
     await down();
     throw error;

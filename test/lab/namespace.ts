@@ -14,9 +14,26 @@ export interface Output {
   readonly stderr: string;
 }
 
-/** The command line that runs `argv` in all the namespaces that `holder` holds: network, mounts, host name and pids. */
+/**
+ * The command line that runs `argv` in all the namespaces that `holder` holds: network, mounts, host name and pids. The
+ * program becomes the only child of what is spawned: a process cannot enter a pid namespace, only its children can. The
+ * parent is a shell, not nsenter itself, because nsenter stops when its child is stopped, and then nobody reaps the child.
+ */
 export function entering(holder: ProcessId, argv: readonly string[]): string[] {
-  return ['nsenter', '-t', String(holder.pid), '--net', '--mount', '--uts', '--pid', '--', ...argv];
+  const namespaces = ['--net', '--mount', '--uts', '--pid'];
+  return [
+    'nsenter',
+    '--no-fork',
+    '-t',
+    String(holder.pid),
+    ...namespaces,
+    '--',
+    'sh',
+    '-c',
+    '"$@"; exit $?',
+    'sh',
+    ...argv,
+  ];
 }
 
 /** The same for its network alone: files and pids are the caller's. */
@@ -27,6 +44,8 @@ export function enteringNetwork(holder: ProcessId, argv: readonly string[]): str
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** What a failure calls the command, where its own words would not tell. */
+  readonly title?: string;
 }
 
 /** Runs a command to its end. Throws ERR_LAB_COMMAND_FAILED with what it wrote when it does not exit with 0. */
@@ -44,7 +63,10 @@ export async function run(argv: readonly string[], options: RunOptions, signal: 
   const [code, killedBy] = (await once(child, 'close')) as [number | null, string | null];
   if (code !== 0) {
     const how = code === null ? `was killed by ${killedBy}` : `exited with ${code}`;
-    throw new LabError('ERR_LAB_COMMAND_FAILED', `${argv.join(' ')} ${how}: ${tail(output.stderr || output.stdout)}`);
+    throw new LabError(
+      'ERR_LAB_COMMAND_FAILED',
+      `${options.title ?? argv.join(' ')} ${how}: ${tail(output.stderr || output.stdout)}`,
+    );
   }
   return output;
 }
@@ -53,7 +75,7 @@ export interface NewNamespacesOptions {
   /** A command that makes new namespaces, sets them up, writes a line when it is done, and stays. */
   readonly argv: readonly string[];
   readonly logFile: string;
-  /** How many processes stand between what is spawned and the holder (nsenter, unshare). */
+  /** How many processes stand between what is spawned and the holder (a shell, unshare). */
   readonly depth: number;
   /** Leave its standard input open to this process, so that it notices our end. */
   readonly stdin: 'pipe' | 'ignore';
@@ -117,7 +139,7 @@ export function startProgram(holder: ProcessId, options: ProgramOptions): Progra
   child.unref();
   const exited = once(child, 'exit').then(() => {});
   const isRunning = () => child.exitCode === null && child.signalCode === null;
-  const pid = () => (isRunning() ? childrenOf(child.pid as number)[0] : undefined); // nsenter waits for its one child.
+  const pid = () => (isRunning() ? childrenOf(child.pid as number)[0] : undefined); // The shell of `entering` has one child.
   return {
     pid,
     isRunning,

@@ -3,6 +3,7 @@ import type http from 'node:http';
 import path from 'node:path';
 import { type CriClient, createCriClient, type PullAuth } from '../../containerd/api/cri.ts';
 import { containerdConfig } from './containerd-config.ts';
+import { fetchInside, type InsideResponse } from './fetch-inside.ts';
 import { LabError } from './lab-error.ts';
 import {
   entering,
@@ -16,6 +17,8 @@ import {
   startProgram,
   until,
 } from './namespace.ts';
+import { blockAddresses, limitRate, type RateLimit } from './network.ts';
+import { MIROIR, startMirror } from './node-mirror.ts';
 import { membersOf, type ProcessId } from './process-id.ts';
 import type { Containerd } from './programs.ts';
 
@@ -44,6 +47,17 @@ export interface LabNode {
   /** Stops containerd (SIGTERM unless told) and starts it again; resolves when it answers. */
   restartContainerd(signal?: NodeJS.Signals): Promise<void>;
   containerd(): Program;
+  /** Runs `miroir configure`; containerd reads what it writes at the next pull. */
+  configure(extraArgs?: readonly string[], signal?: AbortSignal): Promise<Output>;
+  /** Starts the node's mirror, member of a swarm of all the lab's nodes; resolves when it is ready. Later flags win. */
+  startMirror(extraArgs?: readonly string[], signal?: AbortSignal): Promise<Program>;
+  /** Does nothing when no mirror runs. */
+  stopMirror(signal?: NodeJS.Signals): Promise<void>;
+  mirror(): Program | undefined;
+  /** Limits the node's network card; undefined lifts both limits. */
+  limitRate(limit: RateLimit | undefined, signal?: AbortSignal): Promise<void>;
+  /** Drops all packets to and from these, and from no others: a call replaces the one before. Undone by a power cut. */
+  block(others: ReadonlyArray<{ readonly address: string }>, signal?: AbortSignal): Promise<void>;
   /** A power cut: all processes of the node end at once. `boot` starts it again on what its disk holds. */
   kill(): Promise<void>;
   boot(signal?: AbortSignal): Promise<void>;
@@ -67,6 +81,9 @@ export interface NodeOptions {
   readonly dataFolder: string;
   /** Lines of /etc/hosts for the lab's names. */
   readonly hosts: string;
+  /** The addresses of all nodes. */
+  readonly members: readonly string[];
+  readonly swarmKeyFile: string;
   /** How nodes reach the lab's upstream: `upstream.lab:5000`. */
   readonly upstreamHost: string;
   /** Changes the config.toml that the node would get. */
@@ -92,10 +109,12 @@ while :; do sleep infinity & wait $!; done # A shell: it collects the orphans of
 export async function createNode(options: NodeOptions, signal: AbortSignal): Promise<LabNode> {
   const { name, address, keeper, runFolder, dataFolder } = options;
   const folder = path.join(dataFolder, name);
+  const link = `${name}-eth0`; // The bridge's end of the node's cable.
   const run_ = path.join(runFolder, name);
   const socket = path.join(run_, 'containerd', 'containerd.sock');
   let holder: ProcessId;
   let containerd: Program;
+  let mirror: Program | undefined;
   const cri = createCriClient({ socket });
   const environment = {
     PATH: `${options.containerd.binFolder}:${process.env['PATH']}`,
@@ -133,7 +152,6 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
     );
     holder = held.holder;
     const pid = String(holder.pid);
-    const link = `${name}-eth0`;
     await run(
       enteringNetwork(keeper, ['ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', pid]),
       {},
@@ -160,6 +178,15 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
   function start(program: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): Program {
     const logFile = path.join(folder, `${program}.log`);
     return startProgram(holder, { argv, env: { ...environment, ...env }, logFile });
+  }
+
+  function exec(argv: readonly string[], runOptions: RunOptions = {}, execSignal = never): Promise<Output> {
+    const title = `${argv.join(' ')} in ${name}`;
+    return run(
+      entering(holder, argv),
+      { title, ...runOptions, env: { ...environment, ...runOptions.env } },
+      execSignal,
+    );
   }
 
   const never = new AbortController().signal;
@@ -192,8 +219,32 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
       return { imageId, ms: performance.now() - startedAt };
     },
     removeImage: (reference, removeSignal = never) => cri.removeImage(reference, removeSignal),
-    exec: (argv, runOptions = {}, execSignal = never) =>
-      run(entering(holder, argv), { ...runOptions, env: { ...environment, ...runOptions.env } }, execSignal),
+    exec,
+    configure: (extraArgs = [], configureSignal = never) => {
+      const registries = ['--registries', `${options.upstreamHost}=http://${options.upstreamHost}`];
+      return exec([...MIROIR, 'configure', ...registries, ...extraArgs], {}, configureSignal);
+    },
+    startMirror: async (extraArgs = [], mirrorSignal = never) => {
+      const { members, swarmKeyFile } = options;
+      const flags = { advertiseAddress: address, members, swarmKeyFile, extraArgs };
+      mirror = await startMirror({ start, fetch: (url) => fetchInside(holder, url, {}) }, flags, mirrorSignal);
+      return mirror;
+    },
+    stopMirror: async (kind) => {
+      await mirror?.stop(kind);
+      mirror = undefined;
+    },
+    mirror: () => mirror,
+    limitRate: async (limit, limitSignal = never) => {
+      await limitRate(holder, 'eth0', limit?.send, limitSignal);
+      await limitRate(keeper, link, limit?.receive, limitSignal);
+    },
+    block: (others, blockSignal = never) =>
+      blockAddresses(
+        holder,
+        others.map((other) => other.address),
+        blockSignal,
+      ),
     fetch: (url, requestOptions = {}) => fetchInside(holder, url, requestOptions),
     restartContainerd: async (kind = 'SIGTERM') => {
       await containerd.stop(kind);

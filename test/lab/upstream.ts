@@ -16,6 +16,7 @@ export const REGISTRY_PORT = 5001;
 export interface Upstream {
   /** `upstream.lab:5000`. */
   readonly host: string;
+  readonly address: string;
   /** The proxy's URL for this process; nodes use `host`. */
   readonly url: string;
   /** Makes an image and pushes it past the proxy; `name` is `repository:tag`. */
@@ -39,10 +40,10 @@ export interface Upstream {
 
 const LOCK_CREDENTIALS: Credentials = { username: 'lab', password: 'secret' };
 
-export function createUpstream(address: string, controlSocket: string): Upstream {
+export async function createUpstream(address: string, controlSocket: string, initial: Behaviour): Promise<Upstream> {
   const pusher = createPusher(`http://${address}:${REGISTRY_PORT}`);
   const never = new AbortController().signal;
-  let behaviour: Behaviour = {};
+  let behaviour = initial;
   const behave = async (change: { [K in keyof Behaviour]: Behaviour[K] | undefined }) => {
     const merged = Object.entries({ ...behaviour, ...change }).filter(([, value]) => value !== undefined);
     behaviour = Object.fromEntries(merged);
@@ -51,8 +52,10 @@ export function createUpstream(address: string, controlSocket: string): Upstream
   const tell = async (what: 'reset-stats' | 'start' | 'stop') => {
     await callKeeper(controlSocket, { do: what });
   };
+  await behave({});
   return {
     host: UPSTREAM_HOST,
+    address,
     url: `http://${address}:${UPSTREAM_PORT}`,
     push: async (name, spec, signal = never) => {
       const pushed = await pusher.push(name, spec, signal);

@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import net from 'node:net';
 import { classifyPath, type Ledger, type UpstreamRequest } from './ledger.ts';
 import type { Doorman } from './lock.ts';
@@ -111,7 +112,11 @@ export function createProxy(deps: ProxyDeps, options: ProxyOptions): UpstreamPro
       const lines = Object.entries({ 'content-type': 'application/json', ...headers }).map(
         ([name, value]) => `${name}: ${value}`,
       );
-      const text = [`HTTP/1.1 ${status} Lab`, ...lines, `content-length: ${Buffer.byteLength(body)}`];
+      const text = [
+        `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}`,
+        ...lines,
+        `content-length: ${Buffer.byteLength(body)}`,
+      ];
       const keep = head.method === 'GET' || head.method === 'HEAD';
       if (!keep) text.push('connection: close');
       client.write(`${text.join('\r\n')}\r\n\r\n${bytes}`);

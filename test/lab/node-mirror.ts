@@ -1,0 +1,41 @@
+import path from 'node:path';
+import type { InsideResponse } from './fetch-inside.ts';
+import { LabError } from './lab-error.ts';
+import { type Program, until } from './namespace.ts';
+
+/** The command as it stands in this checkout; a node sees the machine's files. */
+export const MIROIR = [process.execPath, path.join(import.meta.dirname, '..', '..', 'cli', 'main.ts')];
+const READY_URL = 'http://127.0.0.1:29984/readyz';
+/** A mirror is ready when it has listed its node's content, within a second or two. */
+const READY_MS = 60_000;
+
+export interface MirrorDeps {
+  readonly start: (name: string, argv: readonly string[]) => Program;
+  readonly fetch: (url: string) => Promise<InsideResponse>;
+}
+
+export interface MirrorOptions {
+  readonly advertiseAddress: string;
+  readonly members: readonly string[];
+  readonly swarmKeyFile: string;
+  readonly extraArgs: readonly string[];
+}
+
+/** Starts `miroir mirror` in a node; resolves when it says that it is ready. Its log is `mirror.log` in the node's folder. */
+export async function startMirror(deps: MirrorDeps, options: MirrorOptions, signal: AbortSignal): Promise<Program> {
+  const { advertiseAddress, members, swarmKeyFile, extraArgs } = options;
+  const flags = { 'advertise-address': advertiseAddress, members: members.join(','), 'swarm-key-file': swarmKeyFile };
+  const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
+  const mirror = deps.start('mirror', [...MIROIR, 'mirror', ...args, ...extraArgs]);
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
+  await until(async () => {
+    if (!mirror.isRunning()) {
+      throw new LabError('ERR_LAB_PROGRAM_ENDED', `the mirror of ${advertiseAddress} ended: ${mirror.logTail()}`);
+    }
+    return deps.fetch(READY_URL).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  }, deadline);
+  return mirror;
+}
