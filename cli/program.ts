@@ -4,6 +4,7 @@ import type { CommandName } from '../common/config/setting.ts';
 import type { ConfigOf } from '../common/config/settings.ts';
 import { MiroirError } from '../common/errors.ts';
 import { collectedFlags, FLAGS_EPILOGUE, OPTION_STYLE, optionsOf, withoutValuesOfUnknownFlags } from './flags.ts';
+import { explainError } from './start-error.ts';
 import { describeVersion } from './version.ts';
 
 /** The world outside, for main.ts to fill in and for tests to fake. */
@@ -37,7 +38,7 @@ export async function runProgram(deps: ProgramDeps, args: readonly string[], sig
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_MISTAKE; // It printed why.
     if (!(error instanceof MiroirError)) throw error;
-    deps.stderr(`miroir: ${error.message}\n`);
+    deps.stderr(`miroir: ${explainError(error)}\n`);
     return EXIT_MISTAKE;
   }
 }
@@ -86,11 +87,13 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
   });
   add('configure', 'Make containerd ask the mirror first: merge it into hosts.toml files', async (config, options) => {
     const { runConfigure } = await import('./certs-commands.ts');
-    return runConfigure(deps, config, options['json'] === true);
+    await runConfigure(deps, config, options['json'] === true);
+    return EXIT_OK;
   }).option('--json', 'Print what was done as JSON');
   add('cleanup', 'Take out of hosts.toml files what configure put there', async (config, options) => {
     const { runCleanup } = await import('./certs-commands.ts');
-    return runCleanup(deps, config, options['json'] === true);
+    await runCleanup(deps, config, options['json'] === true);
+    return EXIT_OK;
   }).option('--json', 'Print what was done as JSON');
   program
     .command('version')
