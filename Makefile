@@ -1,0 +1,59 @@
+# The front door: `make` tells what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The project's own Node and tools, which npm ci brings, before those of the machine.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+.PHONY: help
+help: ## Tell what there is
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+.PHONY: demo
+demo: debian node_modules ## Three nodes, a slow registry, and what Miroir makes of them (root, about two minutes)
+	@npm run --silent demo
+
+.PHONY: test
+test: setup check unit integration ## Everything that CI runs (root, under half an hour)
+
+.PHONY: check
+check: node_modules ## Types, lint, dead code and the rules of the house (seconds)
+	@npm run --silent check
+
+.PHONY: unit
+unit: node_modules ## The tests that need no root (under a minute)
+	@npm test --silent
+
+.PHONY: integration
+integration: setup ## The tests on real containerds (root)
+	@node --test --test-concurrency=1 "test/integration/**/*.test.ts"
+
+.PHONY: build
+build: node_modules ## dist/miroir: one file and its launcher
+	@npm run --silent build
+
+.PHONY: bench
+bench: setup build ## Every benchmark, as tables
+	@npm run --silent bench
+
+.PHONY: docs
+docs: node_modules ## Write the reference pages that are made from code
+	@npm run --silent docs
+
+.PHONY: setup
+setup: debian node_modules ## Install what tests need: Debian packages, npm packages, the lab's programs
+	@npm run --silent lab -- build
+
+.PHONY: debian
+debian:
+	@scripts/debian-packages.sh
+
+# npm writes this file last, so it tells whether the packages are those of the lockfile.
+.PHONY: node_modules
+node_modules: node_modules/.package-lock.json
+node_modules/.package-lock.json: package-lock.json package.json
+	@echo 'Installing npm packages'
+	@npm ci --loglevel=error
+	@touch $@
