@@ -1,6 +1,7 @@
 /** Every way in which Miroir says no. Callers test the code, never the message. */
 export type ErrorCode =
   | 'ERR_ABORTED'
+  | 'ERR_CERTS_DIR_INACCESSIBLE'
   | 'ERR_CONFIG_INVALID'
   | 'ERR_CONTAINERD_CALL_FAILED'
   | 'ERR_CONTAINERD_UNAVAILABLE'
