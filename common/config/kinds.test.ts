@@ -6,6 +6,7 @@ import {
   filePath,
   host,
   hostPort,
+  loopbackPort,
   members,
   oneOf,
   onOff,
@@ -51,6 +52,15 @@ const CASES: readonly Case[] = [
       `${'a.'.repeat(150)}a:80`,
       `${'a'.repeat(64)}:80`,
     ],
+  },
+  {
+    title: 'an address of this node alone',
+    kind: loopbackPort,
+    takes: [
+      ['127.0.0.1:29981', { host: '127.0.0.1', port: 29981 }],
+      ['127.8.8.8:1', { host: '127.8.8.8', port: 1 }],
+    ],
+    refuses: ['0.0.0.0:29981', '10.0.0.7:29981', '[::1]:29981', 'localhost:29981', '127.0.0.1', '127.example:80'],
   },
   {
     title: 'a host',

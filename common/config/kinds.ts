@@ -39,6 +39,23 @@ export const hostPort: Kind<HostPort> = {
   },
 };
 
+/**
+ * Where containerd finds the mirror of its own node. Only IPv4: containerd 1.6 and 1.7 drop a whole hosts.toml that names
+ * an IPv6 address.
+ */
+export const loopbackPort: Kind<HostPort> = {
+  placeholder: 'host:port',
+  parse: (text) => {
+    const value = parseHostPort(text);
+    return value !== undefined && isIP(value.host) === 4 && value.host.startsWith('127.')
+      ? { value }
+      : problem(
+          `${quote(text)} is not an IPv4 loopback address and a port`,
+          'write it as 127.0.0.1:29981: whoever reaches it is served, so it is for this node alone',
+        );
+  },
+};
+
 /** A host without a port. */
 export const host: Kind<string> = {
   placeholder: 'host',

@@ -127,7 +127,7 @@ test('every mistake is told at once, with its name, where it came from and the f
     '"now" (command line): mirror takes flags only; take it out, or put it behind its flag',
     '"member" (/etc/miroir.yaml:3): there is no such setting; did you mean members?',
     'log-level (/etc/miroir.yaml:4): its value is neither a text nor a sequence of texts; write it in quotes, or as a sequence of texts',
-    'registry-address (--registry-address): "127.0.0.1" is not an address and a port; write it as 10.0.0.7:29982, [fd00::7]:29982 or node-1:29982, with a port of 1 to 65535',
+    'registry-address (--registry-address): "127.0.0.1" is not an IPv4 loopback address and a port; write it as 127.0.0.1:29981: whoever reaches it is served, so it is for this node alone',
     'peer-address (MIROIR_PEER_ADDRESS): "0.0.0.0:0" is not an address and a port; write it as 10.0.0.7:29982, [fd00::7]:29982 or node-1:29982, with a port of 1 to 65535',
     'peer-encryption (/etc/miroir.yaml:1): "maybe" is neither on nor off; use on or off',
     'router (MIROIR_ROUTER): "chord" is not one of its values; use one of one-hop, kad',

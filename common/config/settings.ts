@@ -5,6 +5,7 @@ import {
   filePath,
   host,
   hostPort,
+  loopbackPort,
   members,
   oneOf,
   onOff,
@@ -43,9 +44,9 @@ export const SETTINGS = {
   }),
   registryAddress: withDefault({
     commands: ['mirror'],
-    kind: hostPort,
+    kind: loopbackPort,
     default: '127.0.0.1:29981',
-    help: "Where this node's containerd asks. Keep it on the loopback address: it answers whoever reaches it",
+    help: "Where this node's containerd asks: a loopback address, for nobody else",
     example: '127.0.0.1:29981',
   }),
   peerAddress: withDefault({
@@ -134,7 +135,7 @@ export const SETTINGS = {
   }),
   mirrorAddress: withDefault({
     commands: ['configure'],
-    kind: hostPort,
+    kind: loopbackPort,
     default: '127.0.0.1:29981',
     help: "The --registry-address of this node's mirror, for containerd to ask",
     example: '127.0.0.1:29981',
