@@ -26,6 +26,7 @@ const HANDSHAKE_MS_MAX = 5_000;
 export async function createNode<S extends ServiceMap>(gate: KeyGate, options: NodeOptions<S>): Promise<Libp2p<S>> {
   const { listen, services } = options;
   return createLibp2p<S>({
+    start: false,
     addresses: { listen: listenAddresses(listen) },
     transports: [tcp()],
     connectionProtector: gate.protector,
