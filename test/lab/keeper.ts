@@ -28,10 +28,6 @@ process.stdout.write('namespaces\n');
 const first = await lines.next();
 if (first.done) process.exit(0);
 const config = JSON.parse(first.value) as KeeperConfig;
-process.on('uncaughtException', (error) => {
-  process.stderr.write(`${error.stack}\n`);
-  shutDown();
-});
 process.on('SIGTERM', shutDown);
 void waitForCreator();
 await bringUp();
@@ -99,7 +95,9 @@ async function startRegistry(): Promise<void> {
   };
   fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML.
   const log = fs.openSync(path.join(config.dataFolder, 'registry.log'), 'a');
-  spawn('docker-registry', ['serve', file], { stdio: ['ignore', log, log] }).on('exit', shutDown);
+  spawn('docker-registry', ['serve', file], { stdio: ['ignore', log, log] }).on('exit', () => {
+    throw new Error('docker-registry ended; see registry.log');
+  });
   fs.closeSync(log);
   const deadline = Date.now() + REGISTRY_START_MS;
   while (!(await canConnect(config.registryPort))) {
@@ -129,6 +127,7 @@ function shutDown(): void {
   // Without this the connections that just lost their peers keep the namespace, and with it the link, for minutes.
   spawnSync('ip', ['link', 'delete', ROOT_LINK]);
   for (const folder of [config.dataFolder, config.runFolder]) {
+    // The entry last, as long as anything is left.
     fs.rmSync(folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 20 });
   }
   process.exit(0);

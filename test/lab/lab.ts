@@ -1,13 +1,24 @@
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import type net from 'node:net';
 import path from 'node:path';
 import { callKeeper, type KeeperConfig } from './control.ts';
 import { LabError } from './lab-error.ts';
-import { holdNamespaces, run, until } from './namespace.ts';
+import { type HeldNamespaces, holdNamespaces, run, tailOfFile, until } from './namespace.ts';
 import { createNode, type LabNode } from './node.ts';
 import { isAlive, type ProcessId } from './process-id.ts';
 import { findContainerd } from './programs.ts';
-import { claimLab, type LabState, linkLabel, linkName, removeDeadLabs, removeLab, saveState } from './state.ts';
+import { requireAll } from './requirements.ts';
+import {
+  claimLab,
+  controlSocket,
+  type LabState,
+  linkLabel,
+  linkName,
+  removeDeadLabs,
+  removeLab,
+  saveState,
+} from './state.ts';
 import type { Behaviour } from './upstream/proxy.ts';
 import {
   createUpstream,
@@ -41,18 +52,25 @@ export interface Lab {
   readonly upstream: Upstream;
   /** A file with the swarm key of the lab's mirrors. */
   readonly swarmKeyFile: string;
+  /** Closes what this process holds of a lab that is not attached, so that it can end and leave the lab running. */
+  release(): void;
   /** Ends everything and removes every trace. Safe to call twice. */
   down(): Promise<void>;
 }
 
-/** Addresses in a lab's subnet: .1 is the upstream's, .254 this machine's, nodes begin at .11. */
+/** Subnets 10.210.<slot>.0/24. */
 const SLOTS = 250;
-const FIRST_NODE = 11;
+/** What the addresses of a subnet suffice for; memory ends earlier. */
 const NODES_MAX = 200;
 
-/** Starts a lab; needs root. What dead labs left is removed first. Rejects with nothing left behind. */
+/**
+ * Starts a lab; needs root. What dead labs left is removed first. Rejects with nothing left behind, with
+ * ERR_LAB_REQUIREMENT_MISSING for one.
+ */
 export async function createLab(options: LabOptions, signal: AbortSignal): Promise<Lab> {
   if (options.nodes.length > NODES_MAX) throw new RangeError(`a lab has ${NODES_MAX} nodes at most`);
+  requireAll();
+  for (const { containerd } of options.nodes) findContainerd(containerd);
   removeDeadLabs();
   const attached = options.attached ?? true;
   let state = claimLab(options.name ?? `lab-${process.pid}-${counter++}`, attached);
@@ -60,97 +78,123 @@ export async function createLab(options: LabOptions, signal: AbortSignal): Promi
     state = { ...state, ...change };
     saveState(state);
   };
-  const controlSocket = path.join(state.runFolder, 'control.sock');
-
-  const down = async () => {
-    if (state.keeper && isAlive(state.keeper)) await callKeeper(controlSocket, { do: 'down' }).catch(() => {});
-    await endLab(state);
-  };
   try {
     const keeper = await startKeeper(state, signal);
     save({ keeper: keeper.holder });
     const slot = await linkToRoot(state, keeper.holder, signal);
     save({ slot });
-    const subnet = `10.210.${slot}`;
-    const config: KeeperConfig = {
-      attached,
-      address: `${subnet}.1`,
-      upstreamPort: UPSTREAM_PORT,
-      registryPort: REGISTRY_PORT,
-      controlSocket,
-      runFolder: state.runFolder,
-      dataFolder: state.dataFolder,
-    };
-    keeper.child.stdin?.write(`${JSON.stringify(config)}\n`);
-    await until(() => {
-      if (isAlive(keeper.holder)) return fs.existsSync(controlSocket);
-      throw new LabError('ERR_LAB_PROGRAM_ENDED', `the lab's keeper ended; see ${keeperLog(state)}`);
-    }, signal);
-
-    const names = options.nodes.map((_, index) => ({
-      name: `n${index + 1}`,
-      address: `${subnet}.${FIRST_NODE + index}`,
-    }));
-    const hosts = [`${subnet}.1 ${UPSTREAM_NAME}`, ...names.map(({ name, address }) => `${address} ${name}`)].join(
-      '\n',
-    );
-    const members = names.map(({ address }) => address);
-    const swarmKeyFile = path.join(state.dataFolder, 'swarm.key');
-    fs.writeFileSync(swarmKeyFile, `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
-    const nodes = await Promise.all(
-      names.map(({ name, address }, index) => {
-        const wish = options.nodes[index] as LabOptions['nodes'][number];
-        const containerd = findContainerd(wish.containerd);
-        const { runFolder, dataFolder } = state;
-        const place = {
-          name,
-          address,
-          gateway: `${subnet}.1`,
-          keeper: keeper.holder,
-          runFolder,
-          dataFolder,
-          members,
-          swarmKeyFile,
-        };
-        const configToml = wish.configToml && { configToml: wish.configToml };
-        return createNode(
-          { ...place, containerd, hosts: `${hosts}\n`, upstreamHost: UPSTREAM_HOST, ...configToml },
-          signal,
-        );
-      }),
-    );
+    await configureKeeper(state, slot, keeper, signal);
+    const nodes = await createNodes(state, keeper.holder, options.nodes, signal);
     save({
       nodes: nodes.map((node) => {
         const { name, address, containerdVersion, socket } = node;
         return { name, address, containerd: containerdVersion, socket, holder: node.holder() };
       }),
     });
-    const upstream = await createUpstream(`${subnet}.1`, controlSocket, options.upstream ?? {});
+    const upstream = await createUpstream(upstreamAddress(slot), controlSocket(state), options.upstream ?? {});
+    const release = () => {
+      for (const node of nodes) node.cri.close();
+    };
     return {
       name: state.name,
       folder: state.dataFolder,
-      address: `${subnet}.254`,
+      address: rootAddress(slot),
       nodes,
       upstream,
-      swarmKeyFile,
-      down,
+      swarmKeyFile: swarmKeyFile(state),
+      release,
+      down: async () => {
+        release();
+        await endLab(state);
+      },
     };
   } catch (error) {
-    await down();
+    await endLab(state);
     throw error;
   }
 }
 
+async function configureKeeper(
+  state: LabState,
+  slot: number,
+  keeper: HeldNamespaces,
+  signal: AbortSignal,
+): Promise<void> {
+  const config: KeeperConfig = {
+    attached: state.attached,
+    address: upstreamAddress(slot),
+    upstreamPort: UPSTREAM_PORT,
+    registryPort: REGISTRY_PORT,
+    controlSocket: controlSocket(state),
+    runFolder: state.runFolder,
+    dataFolder: state.dataFolder,
+  };
+  const stdin = keeper.child.stdin as net.Socket;
+  stdin.write(`${JSON.stringify(config)}\n`);
+  stdin.unref(); // It is closed by our end, and must not put it off.
+  await until(() => {
+    if (isAlive(keeper.holder)) return fs.existsSync(controlSocket(state));
+    throw new LabError('ERR_LAB_PROGRAM_ENDED', `the lab's keeper ended: ${tailOfFile(keeperLog(state))}`);
+  }, signal);
+}
+
+async function createNodes(
+  state: LabState,
+  keeper: ProcessId,
+  wishes: LabOptions['nodes'],
+  signal: AbortSignal,
+): Promise<LabNode[]> {
+  const slot = state.slot as number;
+  const places = wishes.map((wish, index) => ({ ...wish, name: `n${index + 1}`, address: nodeAddress(slot, index) }));
+  const names = [[upstreamAddress(slot), UPSTREAM_NAME], ...places.map(({ address, name }) => [address, name])];
+  fs.writeFileSync(swarmKeyFile(state), `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
+  const shared = {
+    gateway: upstreamAddress(slot),
+    keeper,
+    runFolder: state.runFolder,
+    dataFolder: state.dataFolder,
+    hosts: names.map((line) => `${line.join(' ')}\n`).join(''),
+    members: places.map(({ address }) => address),
+    swarmKeyFile: swarmKeyFile(state),
+    upstreamHost: UPSTREAM_HOST,
+  };
+  return Promise.all(
+    places.map((place) => createNode({ ...shared, ...place, containerd: findContainerd(place.containerd) }, signal)),
+  );
+}
+
+/** In a lab's subnet .1 is the upstream's address, .254 this machine's, and nodes begin at .11. */
+function upstreamAddress(slot: number): string {
+  return `10.210.${slot}.1`;
+}
+
+function rootAddress(slot: number): string {
+  return `10.210.${slot}.254`;
+}
+
+function nodeAddress(slot: number, index: number): string {
+  return `10.210.${slot}.${11 + index}`;
+}
+
+function swarmKeyFile({ dataFolder }: LabState): string {
+  return path.join(dataFolder, 'swarm.key');
+}
+
 let counter = 0;
 
-/** Takes down a lab that another process made. */
+/** Takes a lab down, whoever made it. Resolves when nothing is left of it. */
 export async function endLab(state: LabState): Promise<void> {
   const { keeper } = state;
   if (keeper && isAlive(keeper)) {
+    const asked = await callKeeper(controlSocket(state), { do: 'down' }).then(
+      () => true,
+      () => false, // It was not up yet, or hangs: removeLab kills it.
+    );
     const late = AbortSignal.timeout(SHUTDOWN_MS);
-    await until(() => !isAlive(keeper), late).catch(() => {}); // removeLab kills what did not end by itself.
+    if (asked) await until(() => !isAlive(keeper), late).catch(() => {});
   }
   removeLab(state);
+  if (keeper) await until(() => !isAlive(keeper));
 }
 
 /** The keeper kills the lab's processes and deletes its stores, which may be gigabytes. */
@@ -183,7 +227,7 @@ async function linkToRoot(state: LabState, keeper: ProcessId, signal: AbortSigna
       if (fs.existsSync(`/sys/class/net/${link}`)) continue;
       throw error;
     }
-    await run(['ip', 'address', 'add', `10.210.${slot}.254/24`, 'dev', link], {}, signal);
+    await run(['ip', 'address', 'add', `${rootAddress(slot)}/24`, 'dev', link], {}, signal);
     await run(['ip', 'link', 'set', link, 'up', 'alias', linkLabel(state)], {}, signal);
     return slot;
   }

@@ -164,9 +164,17 @@ export async function killHolder(holder: ProcessId): Promise<void> {
   await until(() => !isAlive(holder));
 }
 
-/** Waits for something that only looking can tell: a socket, a process that is not our child. */
-export async function until(isDone: () => boolean | Promise<boolean>, signal?: AbortSignal): Promise<void> {
+/**
+ * Waits for something that only looking can tell: a socket, a process that is not our child. When the signal aborts it
+ * throws what `complain` says, or the signal's reason.
+ */
+export async function until(
+  isDone: () => boolean | Promise<boolean>,
+  signal?: AbortSignal,
+  complain?: () => string,
+): Promise<void> {
   while (!(await isDone())) {
+    if (signal?.aborted && complain) throw new LabError('ERR_LAB_PROGRAM_ENDED', complain(), { cause: signal.reason });
     signal?.throwIfAborted();
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }

@@ -5,7 +5,7 @@ import { type Program, until } from './namespace.ts';
 
 /** The command as it stands in this checkout; a node sees the machine's files. */
 export const MIROIR = [process.execPath, path.join(import.meta.dirname, '..', '..', 'cli', 'main.ts')];
-const READY_URL = 'http://127.0.0.1:29984/readyz';
+export const READY_URL = 'http://127.0.0.1:29984/readyz';
 /** A mirror is ready when it has listed its node's content, within a second or two. */
 const READY_MS = 60_000;
 
@@ -28,14 +28,14 @@ export async function startMirror(deps: MirrorDeps, options: MirrorOptions, sign
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
   const mirror = deps.start('mirror', [...MIROIR, 'mirror', ...args, ...extraArgs]);
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
-  await until(async () => {
-    if (!mirror.isRunning()) {
-      throw new LabError('ERR_LAB_PROGRAM_ENDED', `the mirror of ${advertiseAddress} ended: ${mirror.logTail()}`);
-    }
+  const complain = () => `the mirror of ${advertiseAddress} is not ready: ${mirror.logTail()}`;
+  const isReady = (): Promise<boolean> => {
+    if (!mirror.isRunning()) throw new LabError('ERR_LAB_PROGRAM_ENDED', complain());
     return deps.fetch(READY_URL).then(
       ({ status }) => status === 200,
       () => false,
     );
-  }, deadline);
+  };
+  await until(isReady, deadline, complain);
   return mirror;
 }

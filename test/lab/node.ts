@@ -106,6 +106,11 @@ exec >&-
 while :; do sleep infinity & wait $!; done # A shell: it collects the orphans of the node, as a first process must.
 `;
 
+/** What programs in a node find: its own containerd's `ctr` first, which looks where kubelet's images are. */
+export function nodeEnvironment({ binFolder }: Containerd): Readonly<Record<string, string>> {
+  return { PATH: `${binFolder}:${process.env['PATH']}`, CONTAINERD_NAMESPACE: 'k8s.io' };
+}
+
 export async function createNode(options: NodeOptions, signal: AbortSignal): Promise<LabNode> {
   const { name, address, keeper, runFolder, dataFolder } = options;
   const folder = path.join(dataFolder, name);
@@ -167,12 +172,12 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
     fs.rmSync(socket, { force: true });
     containerd = start('containerd', ['containerd', '--config', '/etc/containerd/config.toml']);
     const deadline = AbortSignal.any([startSignal, AbortSignal.timeout(CONTAINERD_START_MS)]);
-    await until(async () => {
-      if (!containerd.isRunning()) {
-        throw new LabError('ERR_LAB_PROGRAM_ENDED', `containerd of ${name} ended: ${containerd.logTail()}`);
-      }
+    const complain = () => `containerd of ${name} does not answer: ${containerd.logTail()}`;
+    const isUp = async () => {
+      if (!containerd.isRunning()) throw new LabError('ERR_LAB_PROGRAM_ENDED', complain());
       return fs.existsSync(socket) && (await cri.runtimeVersion(deadline).then(Boolean, () => false));
-    }, deadline);
+    };
+    await until(isUp, deadline, complain);
   }
 
   function start(program: string, argv: readonly string[], env: Readonly<Record<string, string>> = {}): Program {

@@ -42,24 +42,23 @@ export function claimLab(name: string, attached: boolean): LabState {
     throw new TypeError(`'${name}' is no name for a lab: at most 20 small letters, digits and dashes, a letter first`);
   }
   fs.mkdirSync(RUN_ROOT, { recursive: true });
-  fs.mkdirSync(DATA_ROOT, { recursive: true });
   const creator = identifyProcess(process.pid) as ProcessId;
   const runFolder = path.join(RUN_ROOT, name);
-  const dataFolder = fs.mkdtempSync(path.join(DATA_ROOT, `${name}-`));
+  const dataFolder = path.join(DATA_ROOT, `${name}-${randomBytes(4).toString('hex')}`);
   const state: LabState = { name, creator, attached, runFolder, dataFolder, nodes: [] };
   // A folder is renamed onto a name only when nothing is there: two that want the same name cannot both get it.
-  const draft = path.join(RUN_ROOT, `.new-${process.pid}-${randomBytes(4).toString('hex')}`);
+  const draft = path.join(RUN_ROOT, `.new-${path.basename(dataFolder)}`);
   fs.mkdirSync(draft);
   fs.writeFileSync(path.join(draft, STATE_FILE), JSON.stringify(state));
   try {
     fs.renameSync(draft, runFolder);
   } catch (error) {
     fs.rmSync(draft, { recursive: true });
-    fs.rmSync(dataFolder, { recursive: true });
     throw new LabError('ERR_LAB_NAME_TAKEN', `a lab named ${name} is up; end it with: npm run lab -- down ${name}`, {
       cause: error,
     });
   }
+  fs.mkdirSync(dataFolder, { recursive: true }); // After its entry: a folder that no entry names is left from a dead lab.
   return state;
 }
 
@@ -69,14 +68,13 @@ export function saveState(state: LabState): void {
   fs.renameSync(`${file}.new`, file);
 }
 
+export function controlSocket({ runFolder }: Pick<LabState, 'runFolder'>): string {
+  return path.join(runFolder, 'control.sock');
+}
+
 /** All labs of this machine, dead ones too. */
 export function listLabs(): readonly LabState[] {
-  if (!fs.existsSync(RUN_ROOT)) return [];
-  return fs
-    .readdirSync(RUN_ROOT)
-    .filter((name) => !name.startsWith('.'))
-    .map((name) => readState(path.join(RUN_ROOT, name)))
-    .filter((state) => state !== undefined);
+  return listEntries().filter(({ runFolder }) => !path.basename(runFolder).startsWith('.'));
 }
 
 /** A lab is dead when nobody is left who would take it down. */
@@ -87,9 +85,22 @@ export function isDead({ creator, attached, keeper }: LabState): boolean {
 
 /** Ends what is left of dead labs and removes their folders; answers their names. Touches no other process. */
 export function removeDeadLabs(): readonly string[] {
-  const dead = listLabs().filter(isDead);
+  const folders = fs.existsSync(DATA_ROOT) ? fs.readdirSync(DATA_ROOT).map((name) => path.join(DATA_ROOT, name)) : [];
+  const entries = listEntries(); // After the folders, so that the entry of each is among them.
+  const dead = entries.filter(isDead);
   for (const state of dead) removeLab(state);
-  return dead.map(({ name }) => name);
+  const orphans = folders.filter((folder) => !entries.some(({ dataFolder }) => dataFolder === folder));
+  for (const folder of orphans) removeFolder(folder);
+  return [...dead.map(({ name }) => name), ...orphans.map((folder) => path.basename(folder))];
+}
+
+/** Labs, and what stands under a passing name while a lab is made or removed. */
+function listEntries(): readonly LabState[] {
+  if (!fs.existsSync(RUN_ROOT)) return [];
+  return fs
+    .readdirSync(RUN_ROOT)
+    .map((name) => readState(path.join(RUN_ROOT, name)))
+    .filter((state) => state !== undefined);
 }
 
 /** The kernel ends with a keeper all that runs in its lab; what remains is folders, and for some minutes the link. */
@@ -103,9 +114,13 @@ export function removeLab(state: LabState): void {
   }
   if (keeper) signalProcess(keeper, 'SIGKILL');
   if (ownsLink(state)) spawnSync('ip', ['link', 'delete', linkName(state.slot as number)]);
-  for (const folder of [grave, dataFolder]) {
-    fs.rmSync(folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 20 });
-  }
+  removeFolder(dataFolder);
+  removeFolder(grave); // Last: as long as anything is left of a lab, its entry is.
+}
+
+/** Processes that are being killed may still write: what they add is removed by another try. */
+function removeFolder(folder: string): void {
+  fs.rmSync(folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 20 });
 }
 
 /** The name of this machine's link into the lab of a subnet. */
@@ -128,7 +143,8 @@ function ownsLink(state: LabState): boolean {
 
 function readState(runFolder: string): LabState | undefined {
   try {
-    return JSON.parse(fs.readFileSync(path.join(runFolder, STATE_FILE), 'utf8')) as LabState;
+    const state = JSON.parse(fs.readFileSync(path.join(runFolder, STATE_FILE), 'utf8')) as LabState;
+    return { ...state, runFolder };
   } catch {
     return undefined; // It was taken down while we looked.
   }

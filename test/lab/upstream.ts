@@ -19,6 +19,8 @@ export interface Upstream {
   readonly address: string;
   /** The proxy's URL for this process; nodes use `host`. */
   readonly url: string;
+  /** The registry itself: pushes go here, uncounted and never slowed. */
+  readonly pushUrl: string;
   /** Makes an image and pushes it past the proxy; `name` is `repository:tag`. */
   push(name: string, spec: ImageSpec, signal?: AbortSignal): Promise<PushedImage>;
   /** Moves a tag to a digest of the same repository. */
@@ -57,6 +59,7 @@ export async function createUpstream(address: string, controlSocket: string, ini
     host: UPSTREAM_HOST,
     address,
     url: `http://${address}:${UPSTREAM_PORT}`,
+    pushUrl: `http://${address}:${REGISTRY_PORT}`,
     push: async (name, spec, signal = never) => {
       const pushed = await pusher.push(name, spec, signal);
       return { ...pushed, reference: `${UPSTREAM_HOST}/${name}` };

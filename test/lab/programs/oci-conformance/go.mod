@@ -1,6 +1,6 @@
 module miroir.dev/lab/oci-conformance
 
-go 1.26.8
+go 1.26.6
 
 require (
 	github.com/goccy/go-yaml v1.18.0 // indirect
@@ -9,3 +9,5 @@ require (
 	github.com/opencontainers/go-digest v1.0.0 // indirect
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 )
+
+tool github.com/opencontainers/distribution-spec/conformance
