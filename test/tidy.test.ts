@@ -43,6 +43,8 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   libp2p: ['mirror/swarm/'],
   multiformats: ['mirror/swarm/'],
   'prom-client': ['mirror/', 'webhook/', 'common/'],
+  'datastore-core': ['mirror/swarm/'],
+  'interface-datastore': ['mirror/swarm/'],
   'smol-toml': ['containerd/'],
   yaml: ['common/config/', 'webhook/kube/'],
 };
@@ -165,7 +167,7 @@ for (const { title, broken, example } of RULES) {
 
 for (const { port, suite, implementations } of PORTS) {
   test(`all that implements ${port} passes ${suite}`, () => {
-    const tests = TREE.filter(({ file }) => isTest(file)).map((source) => targets(source));
+    const tests = TREE.filter(({ file }) => isTest(file)).map(reach);
     for (const implementation of implementations) {
       const covering = tests.filter((imported) => imported.includes(suite) && imported.includes(implementation));
       assert.notDeepEqual(covering, [], `no test runs ${suite} on ${implementation}`);
@@ -253,12 +255,20 @@ function imports({ file, text }: Source): string[] {
   );
 }
 
-/** The files of the tree that a file imports. */
-function targets(source: Source): string[] {
-  const folder = path.posix.dirname(source.file);
-  return imports(source)
-    .filter(isRelative)
-    .map((specifier) => path.posix.join(folder, specifier));
+/** The files that a test imports, those that its fixtures below test/ import, and so on. */
+function reach(source: Source): string[] {
+  const reached = new Set<string>();
+  const queue = [source];
+  for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
+    const folder = path.posix.dirname(next.file);
+    for (const specifier of imports(next).filter(isRelative)) {
+      const file = path.posix.join(folder, specifier);
+      const fixture = file.startsWith('test/') && !reached.has(file) && TREE.find((other) => other.file === file);
+      if (fixture) queue.push(fixture);
+      reached.add(file);
+    }
+  }
+  return [...reached];
 }
 
 function isRelative(specifier: string): boolean {
