@@ -65,6 +65,9 @@ const OUTCASTS_MAX = 4_096;
 /** Two come from dialing each other at once, two more from a member with two addresses. */
 const SESSIONS_A_PEER_MAX = 4;
 
+/** What was begun on a connection that turns out to be one too many has this long to end. */
+const DUPLICATE_MS = 1_000;
+
 export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
   const { log, metrics, node, random } = deps;
   const now = () => performance.now();
@@ -103,7 +106,7 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
       current.set(peerId, session);
       if (former === undefined) log.info('member joined', { peer: peerId, address: session.address });
       // Two that dial each other at once end up with two sessions. One of the two decides, so that one session stays.
-      else if (selfId < peerId) former.close();
+      else if (selfId < peerId) setTimeout(() => former.close(), DUPLICATE_MS).unref();
       deps.onSession(session);
       pump();
     }

@@ -2,6 +2,7 @@ import { yamux } from '@chainsafe/libp2p-yamux';
 import type { ComponentLogger, Libp2p, Logger as Libp2pLogger, ServiceMap } from '@libp2p/interface';
 import { tcp } from '@libp2p/tcp';
 import { multiaddr } from '@multiformats/multiaddr';
+import type { Datastore } from 'interface-datastore';
 import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import { MiroirError } from '../../common/errors.ts';
 import { formatHostPort, type HostPort } from '../../common/host-port.ts';
@@ -11,6 +12,8 @@ interface NodeOptions<S extends ServiceMap> {
   /** Port 0 takes a free one. */
   readonly listen: HostPort;
   readonly services: ServiceFactoryMap<S>;
+  /** For services that keep something. libp2p's own copies and scans itself for every query. */
+  readonly datastore?: Datastore;
 }
 
 /** More members than the largest cluster has; libp2p's own limit would prune members at 300. */
@@ -24,7 +27,7 @@ const HANDSHAKE_MS_MAX = 5_000;
 
 /** A libp2p host, not started, whose every connection has passed the gate. */
 export async function createNode<S extends ServiceMap>(gate: KeyGate, options: NodeOptions<S>): Promise<Libp2p<S>> {
-  const { listen, services } = options;
+  const { listen, services, datastore } = options;
   return createLibp2p<S>({
     start: false,
     addresses: { listen: listenAddresses(listen) },
@@ -42,6 +45,9 @@ export async function createNode<S extends ServiceMap>(gate: KeyGate, options: N
       // Redialing is ours: libp2p knows peer ids, and a member that restarts has a new one.
       reconnectRetries: 0,
     },
+    // What is known of a member goes with its connection, not with time.
+    peerStore: { maxAddressAge: Number.POSITIVE_INFINITY, maxPeerAge: Number.POSITIVE_INFINITY },
+    ...(datastore !== undefined && { datastore }),
     logger: silentLibp2pLogger,
     services,
   });

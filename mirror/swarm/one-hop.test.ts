@@ -9,9 +9,10 @@ import { parseSwarmKeys, type SwarmKey } from '../../certs/swarm-key.ts';
 import { silentLogger } from '../../common/log.ts';
 import { createTestMembers, type TestMembers } from '../../test/conformance/libp2p-fixture.ts';
 import { createKeyGate } from './key-gate.ts';
+import type { Libp2pRouter } from './libp2p-router.ts';
 import type { DropReason } from './metrics.ts';
 import { createNode, toMultiaddr } from './node.ts';
-import { createOneHopRouter, type SwarmRouter } from './one-hop.ts';
+import { createOneHopRouter } from './one-hop.ts';
 import type { Key, Provider } from './router.ts';
 import { type Frame, formatFrame, hashKey, type KeyHash } from './wire.ts';
 
@@ -21,7 +22,7 @@ const KEY = 'registry.test/app:1' as Key;
 const never = new AbortController().signal;
 
 interface TestNode {
-  readonly router: SwarmRouter;
+  readonly router: Libp2pRouter;
   readonly registry: Registry;
 }
 

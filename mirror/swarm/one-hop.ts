@@ -1,19 +1,25 @@
-import type { Registry } from 'prom-client';
-import type { SwarmKey } from '../../certs/swarm-key.ts';
-import { MiroirError } from '../../common/errors.ts';
-import type { HostPort } from '../../common/host-port.ts';
-import type { Logger } from '../../common/log.ts';
-import { parseDigest } from '../../common/oci/digest.ts';
 import { gather } from './gather.ts';
 import { createKeyGate } from './key-gate.ts';
-import type { MembershipSource } from './membership.ts';
+import {
+  confirmed,
+  isTag,
+  type Libp2pRouter,
+  type Libp2pRouterDeps,
+  type Libp2pRouterOptions,
+  merged,
+  type NamedProvider,
+  named,
+  newestFirst,
+  observed,
+  toProvider,
+} from './libp2p-router.ts';
 import { createMesh, type Mesh } from './mesh.ts';
 import { registerSwarmMetrics } from './metrics.ts';
 import { createNode } from './node.ts';
 import { createOwnRecords } from './own-records.ts';
 import { closestPlaces, type Place, placeOf } from './placement.ts';
 import { createRecordIndex } from './record-index.ts';
-import type { Key, LookupOptions, Provider, Router } from './router.ts';
+import type { Key, LookupOptions, Provider } from './router.ts';
 import type { Session } from './session.ts';
 import {
   FRAME_PROVIDERS_MAX,
@@ -24,30 +30,6 @@ import {
   type WireProvider,
 } from './wire.ts';
 
-export interface OneHopDeps {
-  readonly log: Logger;
-  readonly registry: Registry;
-  readonly members: MembershipSource;
-  /** Milliseconds of the wall clock, as in `TagRecord`. */
-  readonly now: () => number;
-  /** 0 to 1. */
-  readonly random: () => number;
-}
-
-export interface OneHopOptions {
-  readonly listen: HostPort;
-  /** Where other members reach this node; undefined: at the address they see it at. */
-  readonly advertiseHost: string | undefined;
-  readonly peerPort: number;
-  /** The first is in use, the others are accepted. */
-  readonly keys: readonly SwarmKey[];
-}
-
-export interface SwarmRouter extends Router {
-  /** The port it really listens on; 0 while it does not. */
-  readonly swarmPort: number;
-}
-
 /** How many members keep a record: with a quarter of all hung, 98 keys of 100 still have one that answers. */
 const KEEPERS_A_KEY = 3;
 /** While members come and go, views differ and records are on their way: more are asked then. */
@@ -57,14 +39,12 @@ const CHANGE_MS = 5_000;
 const PATIENCE_MS = 20;
 /** What a lookup may cost a pull when nobody answers at all. */
 const LOOKUP_MS_MAX = 250;
-/** How long to wait for members to confirm: a hung one is found out later, and its part placed again. */
-const CONFIRM_MS_MAX = 2_000;
 
 /**
  * The index in one hop: everyone knows all members, and a key's records are with the few whose place is closest to it.
  * A lookup asks those few at once, over streams that are always open.
  */
-export function createOneHopRouter(deps: OneHopDeps, options: OneHopOptions): SwarmRouter {
+export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouterOptions): Libp2pRouter {
   const { log, now, random } = deps;
   const index = createRecordIndex();
   let mesh: Mesh | undefined;
@@ -135,10 +115,6 @@ export function createOneHopRouter(deps: OneHopDeps, options: OneHopOptions): Sw
 
   async function* lookup(key: Key, { limit }: LookupOptions, signal: AbortSignal): AsyncGenerator<Provider> {
     const seen = new Set<string>([mesh?.selfId ?? '']);
-    const toProvider = ({ peer, tag }: NamedProvider): Provider => ({
-      ...peer,
-      ...(tag !== undefined && { tag: { digest: tag.digest, resolvedAtMs: now() - tag.ageMs } }),
-    });
     const isNew = ({ peer }: NamedProvider) => !seen.has(peer.peerId) && mesh?.isRemoved(peer.peerId) === false;
     const answers = ask(hashKey(key), Math.min(limit, FRAME_PROVIDERS_MAX), signal);
     for await (const found of isTag(key) ? merged(answers) : answers) {
@@ -146,7 +122,7 @@ export function createOneHopRouter(deps: OneHopDeps, options: OneHopOptions): Sw
         if (seen.size > limit || signal.aborted) return;
         if (!isNew(provider)) continue;
         seen.add(provider.peer.peerId);
-        yield toProvider(provider);
+        yield toProvider(provider, now());
       }
     }
   }
@@ -172,54 +148,10 @@ export function createOneHopRouter(deps: OneHopDeps, options: OneHopOptions): Sw
       places = [];
       await stopped;
     },
-    advertise: async (entries, signal) => confirm(own.add(entries), signal),
-    withdraw: async (keys, signal) => confirm(own.remove(keys), signal),
-    lookup: async function* (key, lookupOptions, signal) {
-      const startedAt = performance.now();
-      const observe = (result: 'found' | 'absent' | 'aborted') =>
-        metrics.lookup(result, (performance.now() - startedAt) / 1000);
-      let isFirst = true;
-      for await (const provider of lookup(key, lookupOptions, signal)) {
-        if (isFirst) observe('found');
-        isFirst = false;
-        yield provider;
-      }
-      if (isFirst) observe(signal.aborted ? 'aborted' : 'absent');
-    },
+    advertise: async (entries, signal) => confirmed(own.add(entries), signal),
+    withdraw: async (keys, signal) => confirmed(own.remove(keys), signal),
+    lookup: (key, lookupOptions, signal) => observed(lookup(key, lookupOptions, signal), metrics, signal),
     members: () => mesh?.members() ?? [],
     isReady: () => mesh?.isReady() ?? false,
   };
-}
-
-type NamedProvider = WireProvider & Required<Pick<WireProvider, 'peer'>>;
-
-/** In an answer, who sent it stands without a name. */
-function named(found: WireProvider, { peerId, address }: Session): NamedProvider {
-  return { ...found, peer: found.peer ?? { peerId, address } };
-}
-
-function isTag(key: Key): boolean {
-  return parseDigest(key) === undefined;
-}
-
-/** Members may know a tag by different times: all of them are heard before the newest is named. */
-async function* merged(answers: AsyncIterable<readonly NamedProvider[]>): AsyncGenerator<readonly NamedProvider[]> {
-  const all: NamedProvider[] = [];
-  for await (const found of answers) all.push(...found);
-  yield newestFirst(all);
-}
-
-function newestFirst<P extends WireProvider>(providers: readonly P[]): readonly P[] {
-  return [...providers].sort((a, b) => (a.tag?.ageMs ?? 0) - (b.tag?.ageMs ?? 0));
-}
-
-async function confirm(confirmations: ReadonlyArray<Promise<boolean>>, signal: AbortSignal): Promise<void> {
-  const { promise: waited, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, CONFIRM_MS_MAX);
-  const stopWaiting = () => resolve();
-  signal.addEventListener('abort', stopWaiting);
-  if (!signal.aborted) await Promise.race([Promise.all(confirmations), waited]);
-  clearTimeout(timer);
-  signal.removeEventListener('abort', stopWaiting);
-  if (signal.aborted) throw new MiroirError('ERR_ABORTED', 'aborted', { cause: signal.reason });
 }

@@ -7,11 +7,15 @@ import { Registry } from 'prom-client';
 import { parseSwarmKeys } from '../../certs/swarm-key.ts';
 import type { HostPort } from '../../common/host-port.ts';
 import { silentLogger } from '../../common/log.ts';
+import { createKadRouter } from '../../mirror/swarm/kad.ts';
+import type { Libp2pRouter } from '../../mirror/swarm/libp2p-router.ts';
 import type { MembershipSource } from '../../mirror/swarm/membership.ts';
-import { createOneHopRouter, type SwarmRouter } from '../../mirror/swarm/one-hop.ts';
+import { createOneHopRouter } from '../../mirror/swarm/one-hop.ts';
 import type { SwarmFixture } from './router-suite.ts';
 
-export type RouterName = 'one-hop';
+const ROUTERS = { 'one-hop': createOneHopRouter, kad: createKadRouter };
+
+export type RouterName = keyof typeof ROUTERS;
 
 const KEYS = { ours: '0f'.repeat(32), theirs: 'f0'.repeat(32) };
 
@@ -49,11 +53,11 @@ export interface TestRouterOptions {
 }
 
 /** A real router on a free port of the loopback address, not started. */
-export function createTestRouter(_name: RouterName, options: TestRouterOptions): SwarmRouter {
+export function createTestRouter(name: RouterName, options: TestRouterOptions): Libp2pRouter {
   const { members, peerPort, swarm = 'ours', registry = new Registry() } = options;
   const deps = { log: silentLogger, registry, members, now: Date.now, random: Math.random };
   const listen = { host: '127.0.0.1', port: 0 };
-  return createOneHopRouter(deps, { listen, advertiseHost: undefined, peerPort, keys: parseSwarmKeys(KEYS[swarm]) });
+  return ROUTERS[name](deps, { listen, advertiseHost: undefined, peerPort, keys: parseSwarmKeys(KEYS[swarm]) });
 }
 
 export async function createLibp2pFixture(name: RouterName, t: TestContext): Promise<SwarmFixture> {

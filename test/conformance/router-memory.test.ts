@@ -4,7 +4,6 @@ import { routerSuite } from './router-suite.ts';
 
 routerSuite({
   name: 'memory',
-  carriesTags: true,
   canHang: false,
   createFixture: async (t) => {
     const hubs = { ours: createMemoryHub(), theirs: createMemoryHub() };

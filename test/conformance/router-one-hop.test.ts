@@ -3,7 +3,6 @@ import { routerSuite } from './router-suite.ts';
 
 routerSuite({
   name: 'one-hop',
-  carriesTags: true,
   canHang: true,
   createFixture: (t) => createLibp2pFixture('one-hop', t),
 });

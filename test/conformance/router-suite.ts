@@ -30,8 +30,6 @@ interface JoinOptions {
 export interface SuiteOptions {
   readonly name: string;
   readonly createFixture: (t: TestContext) => Promise<SwarmFixture>;
-  /** Whether providers of a tag come with what they know it by. */
-  readonly carriesTags: boolean;
   /** Whether a member can hang: within one process none can. */
   readonly canHang: boolean;
 }
@@ -42,7 +40,7 @@ const CHANGE_MS_MAX = 10_000;
 const ABSENT_MS_MAX = 500;
 
 /** What every router does. An implementation that passes can stand in for any other. */
-export function routerSuite({ name, createFixture, carriesTags, canHang }: SuiteOptions): void {
+export function routerSuite({ name, createFixture, canHang }: SuiteOptions): void {
   const swarmTest = (title: string, run: (swarm: SwarmFixture) => Promise<void>) => {
     test(`${name}: ${title}`, { timeout: 60_000 }, async (t) => run(await createFixture(t)));
   };
@@ -120,11 +118,6 @@ export function routerSuite({ name, createFixture, carriesTags, canHang }: Suite
     await b.router.advertise([{ key: tag('app:1'), tag: older }], never);
 
     const found = await find(c, tag('app:1'));
-    if (!carriesTags) {
-      assert.deepEqual(addresses(found), addresses([a, b]));
-      assert.ok(found.every((provider) => provider.tag === undefined));
-      return;
-    }
     assert.deepEqual(
       found.map(({ address }) => address),
       [a.address, b.address],
