@@ -36,7 +36,7 @@ function listeners(config: ConfigOf<'mirror'>) {
 }
 
 /** The three ways to name members become one; with none of them a node is on its own. */
-export function mirrorOptions(config: ConfigOf<'mirror'>): MirrorOptions {
+function mirrorOptions(config: ConfigOf<'mirror'>): MirrorOptions {
   const { members, membersDns, membersFile, registries, logLevel: _, ...rest } = config;
   return { ...rest, registries: registries ?? [], members: membership({ members, membersDns, membersFile }) };
 }

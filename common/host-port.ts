@@ -11,7 +11,7 @@ const HOST_LENGTH_MAX = 253;
 const HOST_NAME = /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/i;
 
 /** Parses 1 to 65535 in plain decimal: Number() alone would take '0x50' and ' 80'. */
-export function parsePort(text: string): number | undefined {
+function parsePort(text: string): number | undefined {
   if (!/^[1-9]\d{0,4}$/.test(text)) return undefined;
   const port = Number(text);
   return port <= 65_535 ? port : undefined;

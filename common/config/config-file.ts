@@ -4,7 +4,7 @@ import { nearest } from './nearest.ts';
 import { quote } from './quote.ts';
 
 /** What a file says about one setting. */
-export interface FileEntry {
+interface FileEntry {
   /** One text, or the items of a sequence. */
   readonly values: readonly string[];
   /** `/etc/miroir.yaml:3`. */
