@@ -35,7 +35,6 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@bufbuild/protobuf': ['containerd/api/'],
   '@chainsafe/': ['mirror/swarm/'],
-  '@grpc/grpc-js': ['containerd/api/'],
   '@libp2p/': ['mirror/swarm/'],
   '@multiformats/': ['mirror/swarm/'],
   commander: ['cli/'],
