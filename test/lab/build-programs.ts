@@ -15,18 +15,21 @@ const PROGRAMS_ROOT = path.join(import.meta.dirname, 'programs');
 const STAMP_FILE = 'stamp';
 /** Compiled packages between two lines of progress: a line every few seconds on two cores. */
 const PROGRESS_PACKAGES = 50;
-const COMMON_FLAGS = ['-buildvcs=false', '-trimpath', '-ldflags=-s -w'];
+const COMMON_FLAGS = ['-buildvcs=false', '-trimpath'];
 
 interface Recipe {
   /** Its version is the program's. */
   readonly module: string;
   readonly flags: readonly string[];
+  /** A variable that the linker sets to the version, for programs that would not know it otherwise. */
+  readonly versionVariable?: string;
 }
 
 const RECIPES: Readonly<Record<string, Recipe>> = {
   containerd: {
     module: 'github.com/containerd/containerd/v2',
     flags: ['-tags=no_btrfs no_devmapper no_zfs'], // Snapshotters that need C libraries and that no node here has.
+    versionVariable: 'github.com/containerd/containerd/v2/version.Version',
   },
   'oci-conformance': { module: 'github.com/opencontainers/distribution-spec/conformance', flags: [] },
 };
@@ -63,13 +66,9 @@ export async function buildProgram(
   const draft = fs.mkdtempSync(path.join(BIN_ROOT, '.building-'));
   try {
     progress(`${title}: fetching and compiling, minutes when Go has none of it yet`);
-    await runGo(
-      ['build', '-v', ...COMMON_FLAGS, ...recipe.flags, '-o', `${draft}/`, ...tools],
-      source,
-      title,
-      progress,
-      signal,
-    );
+    const setVersion = recipe.versionVariable === undefined ? '' : ` -X ${recipe.versionVariable}=${version}`;
+    const flags = [...COMMON_FLAGS, ...recipe.flags, `-ldflags=-s -w${setVersion}`];
+    await runGo(['build', '-v', ...flags, '-o', `${draft}/`, ...tools], { source, title }, progress, signal);
     fs.writeFileSync(path.join(draft, STAMP_FILE), stamp);
     fs.chmodSync(draft, 0o755);
     fs.rmSync(folder, { recursive: true, force: true });
@@ -109,13 +108,12 @@ function parseGoMod(text: string, module: string): { version: string; tools: str
 
 async function runGo(
   args: readonly string[],
-  cwd: string,
-  title: string,
+  { source, title }: { readonly source: string; readonly title: string },
   progress: (line: string) => void,
   signal: AbortSignal,
 ): Promise<void> {
   const env = { ...process.env, GOFLAGS: '-mod=readonly', CGO_ENABLED: '0' };
-  const go = spawn('go', args, { cwd, env, stdio: ['ignore', 'ignore', 'pipe'], signal });
+  const go = spawn('go', args, { cwd: source, env, stdio: ['ignore', 'ignore', 'pipe'], signal });
   const lines: string[] = [];
   const reader = readline.createInterface({ input: go.stderr });
   reader.on('line', (line) => {
@@ -135,6 +133,6 @@ async function runGo(
   }
   throw new LabError(
     'ERR_LAB_COMMAND_FAILED',
-    `go ${args.join(' ')} failed in ${cwd}:\n${lines.slice(-20).join('\n')}`,
+    `go ${args.join(' ')} failed in ${source}:\n${lines.slice(-20).join('\n')}`,
   );
 }

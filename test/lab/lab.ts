@@ -22,6 +22,7 @@ import {
 import type { Behaviour } from './upstream/proxy.ts';
 import {
   createUpstream,
+  REGISTRY_HOST,
   REGISTRY_PORT,
   UPSTREAM_HOST,
   UPSTREAM_NAME,
@@ -157,6 +158,7 @@ async function createNodes(
     members: places.map(({ address }) => address),
     swarmKeyFile: swarmKeyFile(state),
     upstreamHost: UPSTREAM_HOST,
+    registryHost: REGISTRY_HOST,
   };
   return Promise.all(
     places.map((place) => createNode({ ...shared, ...place, containerd: findContainerd(place.containerd) }, signal)),

@@ -86,6 +86,8 @@ export interface NodeOptions {
   readonly swarmKeyFile: string;
   /** How nodes reach the lab's upstream: `upstream.lab:5000`. */
   readonly upstreamHost: string;
+  /** And the registry behind it. */
+  readonly registryHost: string;
   /** Changes the config.toml that the node would get. */
   readonly configToml?: (text: string) => string;
 }
@@ -135,12 +137,13 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
     fs.writeFileSync(path.join(folder, 'hosts'), `127.0.0.1 localhost ${name}\n${options.hosts}`);
     const config = containerdConfig(options.containerd.version);
     fs.writeFileSync(path.join(outside('/etc/containerd'), 'config.toml'), options.configToml?.(config) ?? config);
-    const hostsFolder = path.join(outside('/etc/containerd'), 'certs.d', options.upstreamHost);
-    fs.mkdirSync(hostsFolder, { recursive: true });
-    const origin = `http://${options.upstreamHost}`;
-    // containerd 1.6 ignores a file without a host.
-    const hosts = `server = "${origin}"\n\n[host."${origin}"]\n  capabilities = ["pull", "resolve"]\n`;
-    fs.writeFileSync(path.join(hostsFolder, 'hosts.toml'), hosts);
+    for (const registry of [options.upstreamHost, options.registryHost]) {
+      const hostsFolder = path.join(outside('/etc/containerd'), 'certs.d', registry);
+      fs.mkdirSync(hostsFolder, { recursive: true });
+      // containerd 1.6 ignores a file without a host.
+      const host = `[host."http://${registry}"]\n  capabilities = ["pull", "resolve"]\n`;
+      fs.writeFileSync(path.join(hostsFolder, 'hosts.toml'), `server = "http://${registry}"\n\n${host}`);
+    }
   }
 
   function outside(target: string): string {

@@ -21,6 +21,8 @@ export interface PushedManifest extends Descriptor {
 export interface PushedImage {
   /** What a node pulls: `upstream.lab:5000/app:v1`. */
   readonly reference: string;
+  /** The same past the proxy: a node that pulls it is neither counted nor slowed. */
+  readonly directReference: string;
   readonly repository: string;
   /** What the tag resolves to: the manifest, or the index of several. */
   readonly digest: string;
@@ -35,7 +37,7 @@ const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar';
 /** A registry that takes images without asking who brings them. */
 export interface Pusher {
   /** Makes an image and pushes it; `name` is `repository:tag`. */
-  push(name: string, spec: ImageSpec, signal: AbortSignal): Promise<Omit<PushedImage, 'reference'>>;
+  push(name: string, spec: ImageSpec, signal: AbortSignal): Promise<Omit<PushedImage, 'reference' | 'directReference'>>;
   /** Makes the tag of `name` say what `digest` of the same repository is. */
   tag(name: string, digest: string, signal: AbortSignal): Promise<void>;
 }

@@ -11,6 +11,7 @@ export const UPSTREAM_PORT = 5000;
 export const UPSTREAM_HOST = `${UPSTREAM_NAME}:${UPSTREAM_PORT}`;
 /** Behind the proxy: pushes go here, uncounted and never slowed. */
 export const REGISTRY_PORT = 5001;
+export const REGISTRY_HOST = `${UPSTREAM_NAME}:${REGISTRY_PORT}`;
 
 /** A real registry behind a proxy that counts, and that misbehaves when told. */
 export interface Upstream {
@@ -34,7 +35,7 @@ export interface Upstream {
   break(fault: number | Fault | undefined): Promise<void>;
   /** Holds every request back, 0 to end it. */
   delay(ms: number): Promise<void>;
-  /** Bytes per second of each connection and of all together. New connections obey it; undefined ends it. */
+  /** Bytes per second of each connection and of all together, for requests from now on; undefined ends it. */
   throttle(rates: Behaviour['throttle'] | undefined): Promise<void>;
   /** Asks for credentials: Basic, or a token that /token sells for them. Undefined opens it again. */
   lock(scheme: 'basic' | 'token' | undefined, credentials?: Credentials): Promise<void>;
@@ -62,7 +63,7 @@ export async function createUpstream(address: string, controlSocket: string, ini
     pushUrl: `http://${address}:${REGISTRY_PORT}`,
     push: async (name, spec, signal = never) => {
       const pushed = await pusher.push(name, spec, signal);
-      return { ...pushed, reference: `${UPSTREAM_HOST}/${name}` };
+      return { ...pushed, reference: `${UPSTREAM_HOST}/${name}`, directReference: `${REGISTRY_HOST}/${name}` };
     },
     tag: (name, digest, signal = never) => pusher.tag(name, digest, signal),
     stats: async () => (await callKeeper(controlSocket, { do: 'stats' })) as UpstreamStats,

@@ -1,5 +1,5 @@
 /** How late a timer may wake a stream that then still catches up. Longer pauses are idleness and earn no burst. */
-const CATCH_UP_MS = 20;
+const CATCH_UP_MS = 50;
 
 /** A clock that runs ahead with every byte: whoever sends asks it how long to wait before sending more. */
 export interface Pace {
