@@ -35,10 +35,18 @@ export interface CertsFolder {
   readonly leftovers: readonly string[];
 }
 
-/** All folders, by name; none when certs.d is not there. Throws ERR_HOSTS_FILE_INVALID for a hosts.toml that is no file. */
-export async function readCertsDir(certsDir: string): Promise<ReadonlyMap<string, CertsFolder>> {
+/** What is in certs.d, sorted; nothing when it is not there. */
+export async function listCertsDir(certsDir: string): Promise<readonly string[]> {
+  return (await orAbsent(fs.readdir(certsDir)))?.sort() ?? [];
+}
+
+/** Those of the names that are folders. Throws ERR_HOSTS_FILE_INVALID for a hosts.toml that is no file. */
+export async function readFolders(
+  certsDir: string,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, CertsFolder>> {
   const folders = new Map<string, CertsFolder>();
-  for (const name of (await orAbsent(fs.readdir(certsDir)))?.sort() ?? []) {
+  for (const name of names) {
     const folder = path.join(certsDir, name);
     const stat = await orAbsent(fs.stat(folder));
     if (stat?.isDirectory()) folders.set(name, await readFolder(folder));
@@ -84,9 +92,16 @@ function registryOf(folderName: string): Registry | undefined {
   return parseRegistry(folderName.replace(/^(.+)_(\d+)_$/, '$1:$2'));
 }
 
-/** The folder that containerd reads for a registry: the first of its two spellings, or `_default`. */
+/** The names of a registry's own folder, in the order in which containerd looks for them. */
+export function folderNames(registry: Registry): readonly string[] {
+  return [registry.replace(/^(.+):(.*)$/, '$1_$2_'), registry];
+}
+
+/** The folder that containerd reads for a registry, unless it has none and `_default` is read. */
 export function findFolder(folders: ReadonlyMap<string, CertsFolder>, registry: Registry): CertsFolder | undefined {
-  return folders.get(registry.replace(/^(.+):(.*)$/, '$1_$2_')) ?? folders.get(registry);
+  return folderNames(registry)
+    .map((name) => folders.get(name))
+    .find((folder) => folder !== undefined);
 }
 
 /** Paths are relative to the folder: on the node it may be elsewhere than where it is mounted here. */

@@ -1,6 +1,6 @@
 import fs from 'node:fs/promises';
 import { applyChanges, type CertsChange, planRemoval, withCertsDir } from './certs-change.ts';
-import { readCertsDir } from './certs-d.ts';
+import { listCertsDir, readFolders } from './certs-d.ts';
 
 export interface CleanupOptions {
   readonly certsDir: string;
@@ -13,7 +13,7 @@ export interface CleanupOptions {
  */
 export async function cleanup({ certsDir }: CleanupOptions): Promise<readonly CertsChange[]> {
   return withCertsDir(certsDir, async () => {
-    const folders = [...(await readCertsDir(certsDir)).values()];
+    const folders = [...(await readFolders(certsDir, await listCertsDir(certsDir))).values()];
     const changes = new Map(
       folders.flatMap((folder) => {
         const change = planRemoval(folder);

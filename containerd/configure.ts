@@ -10,7 +10,15 @@ import {
   stripHosts,
   withCertsDir,
 } from './certs-change.ts';
-import { type CertsFolder, countMissing, DEFAULT_FOLDER, findFolder, readCertsDir } from './certs-d.ts';
+import {
+  type CertsFolder,
+  countMissing,
+  DEFAULT_FOLDER,
+  findFolder,
+  folderNames,
+  listCertsDir,
+  readFolders,
+} from './certs-d.ts';
 import type { BlockMarks, TagsMode } from './hosts-block.ts';
 import { defaultUpstream, mergeHosts } from './hosts-merge.ts';
 import { type HostSettings, type HostsFile, NO_HOSTS, parseHostsToml } from './hosts-toml.ts';
@@ -37,8 +45,8 @@ export interface ConfigureRegistryOptions {
   readonly registry: ConfiguredRegistry;
 }
 
-/** Registries that get a file of their own when first seen. Names come from whoever pulls, so there is an end to it. */
-const FIRST_SEEN_MAX = 256;
+/** Registries are first seen by the names that people pull, so there is an end to the folders made for them. */
+const FOLDERS_MAX = 256;
 
 /**
  * Makes containerd ask the mirror: merges it into the hosts.toml of each registry, and takes it out of those that are no
@@ -48,7 +56,7 @@ const FIRST_SEEN_MAX = 256;
 export async function configure(options: ConfigureOptions): Promise<readonly CertsChange[]> {
   const { certsDir, registries } = options;
   return withCertsDir(certsDir, async () => {
-    const certs = await inspect(certsDir);
+    const certs = await inspect(certsDir, await listCertsDir(certsDir));
     const targets =
       registries === undefined
         ? everyTarget(certs)
@@ -74,18 +82,18 @@ export async function configure(options: ConfigureOptions): Promise<readonly Cer
 export async function configureRegistry(options: ConfigureRegistryOptions): Promise<CertsChange | undefined> {
   const { certsDir, registry } = options;
   return withCertsDir(certsDir, async () => {
-    const certs = await inspect(certsDir);
+    const names = await listCertsDir(certsDir);
+    if (names.length >= FOLDERS_MAX) return undefined;
+    const certs = await inspect(certsDir, [DEFAULT_FOLDER, ...folderNames(registry.name)]);
     const fallback = certs.folders.get(DEFAULT_FOLDER);
     const marks = fallback && certs.marks.get(fallback);
     if (marks?.tags !== 'fresh' || findFolder(certs.folders, registry.name) !== undefined) return undefined;
-    if ([...certs.marks.values()].filter(({ foldersMade }) => foldersMade > 0).length >= FIRST_SEEN_MAX)
-      return undefined;
     const [change] = await applyChanges([planMerge(certs, { registry, folder: undefined }, marks, false)]);
     return change;
   });
 }
 
-/** certs.d as it is, each file read and found good. */
+/** certs.d, or some of its folders, as it is, each file read and found good. */
 interface Certs {
   readonly certsDir: string;
   readonly folders: ReadonlyMap<string, CertsFolder>;
@@ -103,8 +111,8 @@ interface Target {
   readonly folder: CertsFolder | undefined;
 }
 
-async function inspect(certsDir: string): Promise<Certs> {
-  const folders = await readCertsDir(certsDir);
+async function inspect(certsDir: string, names: readonly string[]): Promise<Certs> {
+  const folders = await readFolders(certsDir, names);
   const bases = new Map<CertsFolder, string>();
   const marks = new Map<CertsFolder, BlockMarks>();
   for (const folder of folders.values()) {

@@ -26,7 +26,7 @@ const NEWLINE_ADDED = 'newline=added';
 
 /** A block as it stands in a file; `lines` are ours, `before` is the text that it comes after. */
 export function formatBlock(marks: BlockMarks, lines: readonly string[], before: string, eol: string): string {
-  const needsNewline = before !== '' && before !== '\uFEFF' && !before.endsWith('\n');
+  const needsNewline = before !== '' && !before.endsWith('\n');
   const begin = [
     BEGIN,
     `tags=${marks.tags}`,

@@ -40,6 +40,10 @@ export function parseHostsToml(text: string, file: string): HostsFile {
 type Table = Readonly<Record<string, unknown>>;
 
 function parseToml(text: string, file: string): Table {
+  if (text.startsWith('\uFEFF')) {
+    const message = `${file}:1 begins with a byte order mark, for which containerd 2 drops the whole file: save it without`;
+    throw new MiroirError('ERR_HOSTS_FILE_INVALID', message);
+  }
   try {
     return parse(text);
   } catch (error) {

@@ -4,7 +4,7 @@
  */
 export function findFirstTable(text: string): number {
   let candidate: number | undefined; // Where the run of comment lines that reaches the present line began.
-  for (let at = text.startsWith('\uFEFF') ? 1 : 0; at < text.length; ) {
+  for (let at = 0; at < text.length; ) {
     const first = skipBlanks(text, at);
     const end = endOfStatement(text, first);
     if (text[first] === '[') return candidate ?? at;

@@ -64,7 +64,7 @@ const hosts = fc
   .chain((urls) => fc.tuple(...urls.map(host)));
 
 /** A valid hosts.toml, as people write them. */
-const hostsToml: fc.Arbitrary<string> = fc
+export const hostsToml: fc.Arbitrary<string> = fc
   .tuple(
     fc.array(fc.oneof(comment, blank), { maxLength: 3 }),
     fc.option(
