@@ -4,7 +4,7 @@ import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import { MANIFEST_BYTES_MAX } from '../../common/oci/media-types.ts';
 import type { TagReference } from '../../common/oci/reference.ts';
-import type { OpenContent, Store } from '../store/store.ts';
+import type { OpenContent, Store, TagRecord } from '../store/store.ts';
 import type { Provider, Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
@@ -25,6 +25,8 @@ export interface TransferDeps {
   readonly pool: BufferPool;
   readonly log: Logger;
   readonly metrics: TransferMetrics;
+  /** Told of each tag that was answered from what peers know: the pull that follows is no news from its registry. */
+  readonly inherit: (tag: TagReference, record: TagRecord) => void;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** From 0 to 1, as Math.random. */
@@ -173,9 +175,12 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     recentManifest,
     manifest: (wanted, signal) => manifest(wanted, [], signal),
     tag: async ({ registry, repository, tag }, signal) => {
-      for (const { digest, providers } of await resolver.tagCandidates({ registry, repository, tag }, signal)) {
+      const reference = { registry, repository, tag };
+      for (const { digest, resolvedAtMs, providers } of await resolver.tagCandidates(reference, signal)) {
         const found = await manifest({ digest, registry, repository }, providers, signal);
-        if (found !== undefined) return found;
+        if (found === undefined) continue;
+        deps.inherit(reference, { digest, resolvedAtMs });
+        return found;
       }
       return undefined;
     },

@@ -65,7 +65,18 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   const router = createMemoryRouter({ hub: options.hub }, { peerId: options.name, address: peerAddress });
   await router.start(signal);
   const transfer = createTransfer(
-    { store, local, router, client, pool, log, metrics: createTransferMetrics(metrics), now, random: Math.random },
+    {
+      store,
+      local,
+      router,
+      client,
+      pool,
+      log,
+      metrics: createTransferMetrics(metrics),
+      now,
+      random: Math.random,
+      inherit: () => {},
+    },
     options.firstByteTimeoutMs === undefined ? {} : { firstByteTimeoutMs: options.firstByteTimeoutMs },
   );
   const introductions = options.introductions ?? { isFirstSeen: async () => false };

@@ -28,8 +28,10 @@ export async function fetchInside(
     netcat.stdin.on('error', () => {}); // Refused: the request fails when netcat's output ends.
     netcat.stdout.pipe(far).pipe(netcat.stdin);
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+    const agent = new http.Agent();
+    agent.createConnection = () => connection; // As an option it is passed over when there is a new agent.
     http
-      .request(url, { ...options, agent: false, createConnection: () => connection }, resolve)
+      .request(url, { ...options, agent }, resolve)
       .on('error', reject)
       .end();
     const response = await promise;

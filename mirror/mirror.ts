@@ -1,0 +1,207 @@
+import { readFile } from 'node:fs/promises';
+import { Registry as MetricsRegistry } from 'prom-client';
+import { parseSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
+import { MiroirError } from '../common/errors.ts';
+import type { HostPort } from '../common/host-port.ts';
+import { listen } from '../common/http/listen.ts';
+import type { Component } from '../common/lifecycle.ts';
+import type { Logger } from '../common/log.ts';
+import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
+import { type ConfiguredRegistry, configureRegistry } from '../containerd/configure.ts';
+import { createAdvertiser } from './advertiser.ts';
+import { createHealthApp } from './health/server.ts';
+import { createIntroductions } from './introductions.ts';
+import { createMirrorMetrics } from './metrics.ts';
+import { createPeerClient } from './peers/client.ts';
+import { createPeersMetrics } from './peers/metrics.ts';
+import { createPeerServer } from './peers/server.ts';
+import { createRegistryServer } from './registry/server.ts';
+import { createContainerdStore } from './store/containerd-store.ts';
+import { createInheritedTags } from './store/inherited-tags.ts';
+import { createMembership, type MembershipList, resolveHost } from './swarm/membership.ts';
+import type { Router } from './swarm/router.ts';
+import { createBufferPool } from './transfer/buffer-pool.ts';
+import { createLocalContent } from './transfer/local-content.ts';
+import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
+import { createTransfer, type Transfer } from './transfer/transfer.ts';
+
+export interface MirrorOptions {
+  readonly containerdSocket: string;
+  readonly containerdNamespace: string;
+  readonly certsDir: string;
+  readonly registryAddress: HostPort;
+  readonly peerAddress: HostPort;
+  readonly swarmAddress: HostPort;
+  readonly healthAddress: HostPort;
+  /** An IP address or host name of this node, without a port; undefined: where the others see it. */
+  readonly advertiseAddress: string | undefined;
+  readonly members:
+    | { readonly kind: 'static'; readonly hosts: readonly string[] }
+    | { readonly kind: 'dns'; readonly name: string }
+    | { readonly kind: 'file'; readonly path: string };
+  readonly swarmKeyFile: string;
+  readonly peerEncryption: boolean;
+  /** Empty for all. */
+  readonly registries: readonly ConfiguredRegistry[];
+  readonly router: 'one-hop' | 'kad';
+  readonly zone: string | undefined;
+}
+
+/** A few transfers at full speed, with room left for the rest of the mirror below 128 MB. */
+const POOL_BYTES = 24 * 1024 * 1024;
+
+/** One node's mirror: builds the parts, starts them from the bottom up, and stops them from the top down. */
+export function createMirror({ log }: { readonly log: Logger }, options: MirrorOptions): Component {
+  const started: Component[] = [];
+
+  async function stop(): Promise<void> {
+    for (const component of started.splice(0).toReversed()) {
+      try {
+        await component.stop();
+      } catch (error) {
+        log.warn('A part of the mirror did not stop cleanly', { error });
+      }
+    }
+  }
+
+  return {
+    start: async (signal) => {
+      const keys = await readSwarmKeys(options.swarmKeyFile);
+      const client = createContainerdClient({
+        socket: options.containerdSocket,
+        namespace: options.containerdNamespace,
+      });
+      started.push({ start: async () => {}, stop: async () => client.close() });
+      try {
+        for (const component of await buildParts({ log, client, keys }, options, signal)) {
+          await component.start(signal);
+          started.push(component);
+        }
+        log.info('Mirror started', { registries: options.registries.map(({ name }) => name), router: options.router });
+      } catch (error) {
+        await stop();
+        throw error;
+      }
+    },
+    stop,
+  };
+}
+
+interface PartsDeps {
+  readonly log: Logger;
+  readonly client: ContainerdClient;
+  readonly keys: readonly SwarmKey[];
+}
+
+/** The mirror's parts in the order to start them. */
+async function buildParts(
+  { log, client, keys }: PartsDeps,
+  options: MirrorOptions,
+  signal: AbortSignal,
+): Promise<readonly Component[]> {
+  const now = Date.now;
+  const random = Math.random;
+  const metrics = new MetricsRegistry();
+  const encryption = options.peerEncryption ? 'on' : 'off';
+  const containerd = createContainerdStore({ client, log });
+  await containerd.probe(signal);
+  const { store, inherit } = createInheritedTags({ store: containerd, now });
+  const local = createLocalContent({ store, now });
+  const pool = createBufferPool({ bytesMax: POOL_BYTES });
+  const router = await createRouter({ log, keys, metrics }, options);
+  const peerClient = createPeerClient({ pool, now }, { keys, encryption });
+  const transferMetrics = createTransferMetrics(metrics);
+  const transfer: Transfer = createTransfer({
+    store,
+    local,
+    router,
+    client: peerClient,
+    pool,
+    log,
+    metrics: transferMetrics,
+    now,
+    random,
+    inherit,
+  });
+  const peerServer = createPeerServer(
+    { store, local, pool, log, metrics: createPeersMetrics(metrics), now },
+    { address: options.peerAddress, keys, encryption },
+  );
+  const advertiser = createAdvertiser({ store, router, log, metrics: createMirrorMetrics(metrics) });
+  const introductions = createIntroductions(
+    { configureRegistry, log },
+    { certsDir: options.certsDir, registries: options.registries },
+  );
+  const registryServer = createRegistryServer(
+    { transfer, log, metrics: createRegistryMetrics(metrics), introductions },
+    { address: options.registryAddress, registries: options.registries.map(({ name }) => name) },
+  );
+  const health = createHealthApp({
+    metrics,
+    checks: [
+      { name: 'containerd', missing: () => (containerd.isLive() ? undefined : 'its content is not listed yet') },
+      { name: 'swarm', missing: () => (router.isReady() ? undefined : 'members are still being tried') },
+      { name: 'content', missing: () => (advertiser.isReady() ? undefined : 'not yet told to the swarm') },
+    ],
+    status: () => ({ members: router.members(), router: options.router, zone: options.zone }),
+  });
+  return [
+    {
+      start: async () => {
+        await health.ready();
+        await listen(health.server, options.healthAddress);
+      },
+      stop: () => health.close(),
+    },
+    { start: async () => {}, stop: async () => peerClient.close() },
+    peerServer,
+    router,
+    advertiser,
+    registryServer,
+  ];
+}
+
+async function createRouter(
+  {
+    log,
+    keys,
+    metrics,
+  }: { readonly log: Logger; readonly keys: readonly SwarmKey[]; readonly metrics: MetricsRegistry },
+  { members, swarmAddress, advertiseAddress, peerAddress, router }: MirrorOptions,
+): Promise<Router> {
+  const membership = createMembership(
+    { log, resolve: resolveHost },
+    { list: membershipList(members), defaultPort: swarmAddress.port },
+  );
+  const deps = { log, registry: metrics, members: membership, now: Date.now, random: Math.random };
+  const options = { listen: swarmAddress, advertiseHost: advertiseAddress, peerPort: peerAddress.port, keys };
+  // Each brings its own libraries: a mirror's memory holds the one that it uses.
+  if (router === 'kad') {
+    const { createKadRouter } = await import('./swarm/kad.ts');
+    return createKadRouter(deps, options);
+  }
+  const { createOneHopRouter } = await import('./swarm/one-hop.ts');
+  return createOneHopRouter(deps, options);
+}
+
+function membershipList(members: MirrorOptions['members']): MembershipList {
+  switch (members.kind) {
+    case 'static':
+      return { type: 'static', members: members.hosts };
+    case 'dns':
+      return { type: 'dns', name: members.name };
+    case 'file':
+      return { type: 'file', path: members.path };
+  }
+}
+
+async function readSwarmKeys(path: string): Promise<readonly SwarmKey[]> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    const message = `the swarm key file ${path} cannot be read: make one with openssl rand -hex 32 > ${path}`;
+    throw new MiroirError('ERR_SWARM_KEY_INVALID', message, { cause });
+  }
+  return parseSwarmKeys(text);
+}
