@@ -52,7 +52,8 @@ export async function buildProgram(
   signal: AbortSignal,
 ): Promise<BuiltProgram> {
   const recipe = RECIPES[name];
-  if (!recipe) throw new RangeError(`the lab builds ${programNames().join(', ')}, but no ${name}`);
+  if (!recipe)
+    throw new LabError('ERR_LAB_WISH_INVALID', `the lab builds ${programNames().join(', ')}, but no ${name}`);
   const source = path.join(PROGRAMS_ROOT, name);
   const { version, tools } = parseGoMod(fs.readFileSync(path.join(source, 'go.mod'), 'utf8'), recipe.module);
   const title = `${name}-${version}`;

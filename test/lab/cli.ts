@@ -81,16 +81,9 @@ program.command('requirements').description('say what is missing and how to get 
 try {
   await program.parseAsync();
 } catch (error) {
-  if (
-    !(
-      error instanceof LabError ||
-      error instanceof TypeError ||
-      error instanceof RangeError ||
-      interrupted.signal.aborted
-    )
-  )
-    throw error;
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  const wasInterrupted = interrupted.signal.aborted || (error as { signal?: unknown }).signal === 'SIGINT';
+  if (!(error instanceof LabError) && !wasInterrupted) throw error;
+  process.stderr.write(`${wasInterrupted ? 'Interrupted.' : (error as Error).message}\n`);
   process.exitCode = 1;
 }
 

@@ -4,7 +4,8 @@ export type LabErrorCode =
   | 'ERR_LAB_NOT_FOUND'
   | 'ERR_LAB_PROGRAM_ENDED'
   | 'ERR_LAB_REQUIREMENT_MISSING'
-  | 'ERR_LAB_REGISTRY_REFUSED';
+  | 'ERR_LAB_REGISTRY_REFUSED'
+  | 'ERR_LAB_WISH_INVALID';
 
 /** What went wrong in the lab itself, said so that a person knows what to do about it. */
 export class LabError extends Error {

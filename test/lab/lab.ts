@@ -69,7 +69,8 @@ const NODES_MAX = 200;
  * ERR_LAB_REQUIREMENT_MISSING for one.
  */
 export async function createLab(options: LabOptions, signal: AbortSignal): Promise<Lab> {
-  if (options.nodes.length > NODES_MAX) throw new RangeError(`a lab has ${NODES_MAX} nodes at most`);
+  if (options.nodes.length > NODES_MAX)
+    throw new LabError('ERR_LAB_WISH_INVALID', `a lab has ${NODES_MAX} nodes at most`);
   requireAll();
   for (const { containerd } of options.nodes) findContainerd(containerd);
   removeDeadLabs();

@@ -36,9 +36,13 @@ export function listContainerds(): readonly Containerd[] {
   return debian === undefined ? containerds : [{ version: debian, binFolder: DEBIAN_BIN }, ...containerds];
 }
 
+/** Asked once: each answer takes a process. */
+let knownDebianVersion: string | undefined;
+
 function debianVersion(): string | undefined {
   const program = path.join(DEBIAN_BIN, 'containerd');
   if (!fs.existsSync(program)) return undefined;
   // `containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u2`
-  return / (\d+\.\d+\.\d+)/.exec(execFileSync(program, ['--version'], { encoding: 'utf8' }))?.[1];
+  knownDebianVersion ??= / (\d+\.\d+\.\d+)/.exec(execFileSync(program, ['--version'], { encoding: 'utf8' }))?.[1];
+  return knownDebianVersion;
 }

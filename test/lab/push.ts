@@ -104,7 +104,7 @@ export function createPusher(origin: string): Pusher {
 function splitName(name: string): { repository: string; tag: string } {
   const [, repository, tag] = /^([a-z0-9][a-z0-9/._-]*):([\w][\w.-]*)$/.exec(name) ?? [];
   if (repository === undefined || tag === undefined) {
-    throw new TypeError(`'${name}' is no repository:tag, such as team/app:v1`);
+    throw new LabError('ERR_LAB_WISH_INVALID', `'${name}' is no repository:tag, such as team/app:v1`);
   }
   return { repository, tag };
 }

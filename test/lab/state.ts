@@ -39,7 +39,10 @@ export interface LabState {
 /** Takes the lab's name and makes its folders. Throws ERR_LAB_NAME_TAKEN while a lab of that name is alive. */
 export function claimLab(name: string, attached: boolean): LabState {
   if (!/^[a-z][a-z0-9-]{0,19}$/.test(name)) {
-    throw new TypeError(`'${name}' is no name for a lab: at most 20 small letters, digits and dashes, a letter first`);
+    throw new LabError(
+      'ERR_LAB_WISH_INVALID',
+      `'${name}' is no name for a lab: at most 20 small letters, digits and dashes, a letter first`,
+    );
   }
   fs.mkdirSync(RUN_ROOT, { recursive: true });
   const creator = identifyProcess(process.pid) as ProcessId;
