@@ -1,0 +1,86 @@
+/**
+ * A mirror's data path in a process of its own, so that its CPU and memory can be told from its clients'. Serves the blobs
+ * of one folder; asks the peer that it is told of for the rest. Prints one line of JSON with its addresses when it listens.
+ */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { Registry as MetricsRegistry } from 'prom-client';
+import { parseSwarmKeys } from '../../../certs/swarm-key.ts';
+import { MiroirError } from '../../../common/errors.ts';
+import { formatAddress } from '../../../common/http/listen.ts';
+import { createLogger } from '../../../common/log.ts';
+import { digestHex } from '../../../common/oci/digest.ts';
+import { createPeerClient } from '../../../mirror/peers/client.ts';
+import { createPeersMetrics } from '../../../mirror/peers/metrics.ts';
+import { createPeerServer } from '../../../mirror/peers/server.ts';
+import { createRegistryServer } from '../../../mirror/registry/server.ts';
+import type { Store } from '../../../mirror/store/store.ts';
+import type { Router } from '../../../mirror/swarm/router.ts';
+import { createBufferPool } from '../../../mirror/transfer/buffer-pool.ts';
+import { createLocalContent } from '../../../mirror/transfer/local-content.ts';
+import { createRegistryMetrics, createTransferMetrics } from '../../../mirror/transfer/metrics.ts';
+import { createTransfer } from '../../../mirror/transfer/transfer.ts';
+
+/** As the mirror's own composition has it. */
+const POOL_BYTES_MAX = 24 * 1024 * 1024;
+
+const [folder = '', peer = '', encryption = 'on'] = process.argv.slice(2);
+
+const store: Store = {
+  open: async (digest) => {
+    try {
+      const file = await fs.open(path.join(folder, digestHex(digest)));
+      return { digest, sizeBytes: (await file.stat()).size, file };
+    } catch (cause) {
+      throw new MiroirError('ERR_CONTENT_NOT_FOUND', 'not in the folder', { cause });
+    }
+  },
+  resolve: async () => undefined,
+  sources: async () => [],
+  // biome-ignore lint/correctness/useYield: nothing changes here.
+  watch: async function* () {},
+};
+
+const router: Router = {
+  start: async () => {},
+  stop: async () => {},
+  advertise: async () => {},
+  withdraw: async () => {},
+  members: () => [],
+  isReady: () => true,
+  lookup: async function* () {
+    if (peer !== '') yield { peerId: 'holder', address: peer };
+  },
+};
+
+const keys = parseSwarmKeys('ab'.repeat(32));
+const address = { host: '127.0.0.1', port: 0 };
+const shared = {
+  store,
+  router,
+  pool: createBufferPool({ bytesMax: POOL_BYTES_MAX }),
+  local: createLocalContent({ store, now: Date.now }),
+  log: createLogger({ write: (line) => process.stderr.write(line), now: () => new Date() }, { level: 'warn' }),
+  now: Date.now,
+  random: Math.random,
+};
+const options = { keys, encryption: encryption === 'off' ? 'off' : 'on' } as const;
+const metrics = new MetricsRegistry();
+const peers = createPeerServer({ ...shared, metrics: createPeersMetrics(metrics) }, { ...options, address });
+const client = createPeerClient(shared, options);
+const transfer = createTransfer({ ...shared, client, metrics: createTransferMetrics(metrics), inherit: () => {} });
+const registry = createRegistryServer(
+  {
+    ...shared,
+    transfer,
+    metrics: createRegistryMetrics(metrics),
+    introductions: { isFirstSeen: async () => false },
+  },
+  { address, registries: [] },
+);
+const signal = new AbortController().signal;
+await peers.start(signal);
+await registry.start(signal);
+process.stdout.write(
+  `${JSON.stringify({ registry: formatAddress(registry.address()), peers: formatAddress(peers.address()) })}\n`,
+);
