@@ -129,8 +129,8 @@ export const SETTINGS = {
   zone: optional({
     commands: ['mirror'],
     kind: zone,
-    unset: 'no preference',
-    help: 'The zone that this node is in: mirrors of the same zone are asked first',
+    unset: 'none',
+    help: 'The zone that this node is in, for /status to tell',
     example: 'eu-west-1a',
   }),
   mirrorAddress: withDefault({
