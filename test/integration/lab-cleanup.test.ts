@@ -124,11 +124,13 @@ test('what a lab leaves that died whole is found and removed, and nothing else',
   assert.ok(!removeDeadLabs().includes(dead), 'a lab that was left running is not dead');
   signalProcess(keeper, 'SIGKILL');
   await until(() => !isAlive(keeper));
-  assert.ok(traces.folders.every((folder) => fs.existsSync(folder)));
-  const removed = removeDeadLabs();
+  removeDeadLabs(); // Whoever makes a lab at this moment does the same, and may have been first.
+  await until(
+    () => remainsOf(traces).length === 0,
+    AbortSignal.timeout(20_000),
+    () => `left: ${remainsOf(traces).join(', ')}`,
+  );
 
-  assert.ok(removed.includes(dead));
-  assert.deepEqual(remainsOf(traces), []);
   assert.equal(remainsOf(aliveTraces).length, aliveTraces.processes.length + 3);
 });
 
