@@ -217,7 +217,7 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
       for (const list of idle.values()) for (const { timer } of list) clearTimeout(timer);
       idle.clear();
       idleCount = 0;
-      for (const connections of [...open.values()]) for (const connection of connections) connection.close();
+      for (const connections of open.values()) for (const connection of connections) connection.close();
       open.clear();
     },
   };

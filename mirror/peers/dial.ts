@@ -1,6 +1,7 @@
 import net from 'node:net';
 import tls from 'node:tls';
 import { MiroirError } from '../../common/errors.ts';
+import { type HostPort, parseHostPort } from '../../common/host-port.ts';
 import { createNonce, isProof, PROOF_LINE_BYTES_MAX, parseChallenge, prove } from './proof.ts';
 
 /** TLS 1.3 with an external pre-shared key: no certificates, forward secrecy all the same. */
@@ -35,20 +36,13 @@ export async function dial(
     : dialPlain(target, options, onread, signal);
 }
 
-interface Target {
-  readonly host: string;
-  readonly port: number;
-}
-
 /** Addresses come from other members: a literal IP address and a port, nothing that would be looked up. */
-function parsePeerAddress(address: string): Target | undefined {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):([1-9]\d{0,4})$/.exec(address);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  return host !== undefined && net.isIP(host) !== 0 && port <= 65_535 ? { host, port } : undefined;
+function parsePeerAddress(address: string): HostPort | undefined {
+  const target = parseHostPort(address);
+  return target !== undefined && net.isIP(target.host) !== 0 ? target : undefined;
 }
 
-function dialTls(target: Target, options: DialOptions, onread: OnRead, signal: AbortSignal): Promise<tls.TLSSocket> {
+function dialTls(target: HostPort, options: DialOptions, onread: OnRead, signal: AbortSignal): Promise<tls.TLSSocket> {
   const socket = tls.connect({
     ...target,
     ...TLS_OPTIONS,
@@ -62,7 +56,7 @@ function dialTls(target: Target, options: DialOptions, onread: OnRead, signal: A
 }
 
 async function dialPlain(
-  target: Target,
+  target: HostPort,
   options: DialOptions,
   onread: OnRead,
   signal: AbortSignal,

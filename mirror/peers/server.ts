@@ -3,7 +3,8 @@ import https from 'node:https';
 import type { Server, Socket } from 'node:net';
 import type { SwarmKey } from '../../certs/swarm-key.ts';
 import { hasCode } from '../../common/errors.ts';
-import { boundAddress, type ListenAddress, listen } from '../../common/http/listen.ts';
+import type { HostPort } from '../../common/host-port.ts';
+import { boundAddress, listen } from '../../common/http/listen.ts';
 import { parseRange } from '../../common/http/range.ts';
 import type { Component } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
@@ -31,7 +32,7 @@ export interface PeerServerDeps {
 }
 
 export interface PeerServerOptions {
-  readonly address: ListenAddress;
+  readonly address: HostPort;
   /** All are accepted: a rotation passes through the swarm node by node. */
   readonly keys: readonly SwarmKey[];
   readonly encryption: 'on' | 'off';
@@ -39,7 +40,7 @@ export interface PeerServerOptions {
 
 export interface PeerServer extends Component {
   /** Where it really listens, once started. */
-  address(): ListenAddress;
+  address(): HostPort;
 }
 
 /** All members of a large swarm may want the same image; beyond this they find another holder. */

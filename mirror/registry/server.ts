@@ -1,6 +1,7 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { MiroirError } from '../../common/errors.ts';
-import { boundAddress, formatAddress, type ListenAddress, listen } from '../../common/http/listen.ts';
+import { formatHostPort, type HostPort } from '../../common/host-port.ts';
+import { boundAddress, listen } from '../../common/http/listen.ts';
 import { parseRange } from '../../common/http/range.ts';
 import type { Component } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
@@ -30,14 +31,14 @@ export interface Introductions {
 
 export interface RegistryServerOptions {
   /** A loopback address: whoever can connect is served. */
-  readonly address: ListenAddress;
+  readonly address: HostPort;
   /** The registries that are mirrored; empty for all. */
   readonly registries: readonly Registry[];
 }
 
 export interface RegistryServer extends Component {
   /** Where it really listens, once started. */
-  address(): ListenAddress;
+  address(): HostPort;
   /** From now on everything new is answered by 503, which sends containerd on; what is running goes on. */
   drain(): void;
 }
@@ -65,7 +66,7 @@ const FAULT = refusal(503, 'UNAVAILABLE', 'this mirror has a problem, see its lo
 /** What containerd pulls from. Throws ERR_CONFIG_INVALID for an address that others could reach. */
 export function createRegistryServer(deps: RegistryServerDeps, options: RegistryServerOptions): RegistryServer {
   if (!isLoopbackAddress(options.address.host)) {
-    const address = formatAddress(options.address);
+    const address = formatHostPort(options.address);
     throw new MiroirError('ERR_CONFIG_INVALID', `the registry must listen on a loopback address, not on ${address}`);
   }
   const context: Context = { ...deps, registries: new Set(options.registries) };
@@ -214,7 +215,7 @@ function countBytes(
   bytes: number,
 ): void {
   const isListed = path.registry !== undefined && registries.has(path.registry);
-  metrics.bytes.inc({ source, registry: isListed ? (path.registry as string) : 'other' }, bytes);
+  metrics.bytes.inc({ source, registry: isListed ? path.registry : 'other' }, bytes);
 }
 
 /** One line a request; of its target only what was parsed. */

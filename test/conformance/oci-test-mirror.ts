@@ -2,7 +2,7 @@ import http from 'node:http';
 import type { TestContext } from 'node:test';
 import { Registry as MetricsRegistry } from 'prom-client';
 import { parseSwarmKeys } from '../../certs/swarm-key.ts';
-import { formatAddress } from '../../common/http/listen.ts';
+import { formatHostPort } from '../../common/host-port.ts';
 import { silentLogger } from '../../common/log.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import { createPeerClient, type PeerClientLimits } from '../../mirror/peers/client.ts';
@@ -61,7 +61,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   );
   const signal = AbortSignal.timeout(60_000);
   await peers.start(signal);
-  const peerAddress = formatAddress(peers.address());
+  const peerAddress = formatHostPort(peers.address());
   const router = createMemoryRouter({ hub: options.hub }, { peerId: options.name, address: peerAddress });
   await router.start(signal);
   const transfer = createTransfer(
@@ -95,7 +95,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     store,
     router,
     metrics,
-    url: `http://${formatAddress(registry.address())}`,
+    url: `http://${formatHostPort(registry.address())}`,
     peerAddress,
     advertise: async () => {
       const watching = new AbortController();

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { Registry as MetricsRegistry } from 'prom-client';
 import { parseSwarmKeys } from '../../../certs/swarm-key.ts';
 import { MiroirError } from '../../../common/errors.ts';
-import { formatAddress } from '../../../common/http/listen.ts';
+import { formatHostPort } from '../../../common/host-port.ts';
 import { createLogger } from '../../../common/log.ts';
 import { digestHex } from '../../../common/oci/digest.ts';
 import { createPeerClient } from '../../../mirror/peers/client.ts';
@@ -37,7 +37,6 @@ const store: Store = {
   },
   resolve: async () => undefined,
   sources: async () => [],
-  // biome-ignore lint/correctness/useYield: nothing changes here.
   watch: async function* () {},
 };
 
@@ -82,5 +81,5 @@ const signal = new AbortController().signal;
 await peers.start(signal);
 await registry.start(signal);
 process.stdout.write(
-  `${JSON.stringify({ registry: formatAddress(registry.address()), peers: formatAddress(peers.address()) })}\n`,
+  `${JSON.stringify({ registry: formatHostPort(registry.address()), peers: formatHostPort(peers.address()) })}\n`,
 );

@@ -24,9 +24,11 @@ export async function joinMany(name: RouterName, count: number, signal: AbortSig
       const router = createTestRouter(name, { members, peerPort: 20_000 + index });
       routers.push(router);
       await router.start(signal);
+      // The others hear of it when it has dialed them, as they would from DNS.
+      while (router.members().length < index) await delay(5, undefined, { signal });
       members.add({ host: '127.0.0.1', port: router.swarmPort });
-      while (routers.some((other) => other.members().length < index)) await delay(5, undefined, { signal });
     }
+    while (routers.some((router) => router.members().length < count - 1)) await delay(5, undefined, { signal });
   } catch (error) {
     await stop();
     throw error;
