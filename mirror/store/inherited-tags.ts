@@ -12,7 +12,7 @@ export interface InheritedTags {
   /** The store, with the times of tags that peers resolved put right. */
   readonly store: Store;
   /** Remembers that a tag was answered from what peers know, so the image that the pull leaves is no news from upstream. */
-  inherit(tag: TagReference, record: TagRecord): void;
+  readonly inherit: (tag: TagReference, record: TagRecord) => void;
 }
 
 /**

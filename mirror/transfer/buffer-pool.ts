@@ -1,5 +1,5 @@
 /** 1 MiB: twice the throughput of 64 KiB for half the CPU, and more buys little. */
-export const POOL_BUFFER_BYTES = 1024 * 1024;
+const POOL_BUFFER_BYTES = 1024 * 1024;
 
 /** What a transfer holds at once: one being read into, one waiting, one being written. */
 const BUFFERS_PER_LEASE_MAX = 3;
@@ -37,11 +37,13 @@ export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
   const buffersMax = Math.max(1, Math.floor(bytesMax / POOL_BUFFER_BYTES));
   const free: Uint8Array[] = [];
   let out = 0;
-  let timer: NodeJS.Timeout | undefined;
+  let isTrimming = false;
 
   const trimLater = () => {
-    timer ??= setTimeout(() => {
-      timer = undefined;
+    if (isTrimming) return;
+    isTrimming = true;
+    setTimeout(() => {
+      isTrimming = false;
       free.pop();
       if (free.length > 0) trimLater();
     }, IDLE_MS / buffersMax).unref();

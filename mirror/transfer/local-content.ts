@@ -76,6 +76,6 @@ export function verifyManifest(digest: Digest, bytes: Uint8Array): Manifest {
   return { digest, mediaType, bytes };
 }
 
-export function sha256(bytes: Uint8Array): string {
+function sha256(bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
