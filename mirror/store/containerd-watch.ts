@@ -87,7 +87,10 @@ export function createContainerdWatch({ client, log, inventory }: ContainerdWatc
 
   function followBlobs(root: string): void {
     const blobs = blobFolder(root);
-    if (folder?.path === blobs) return;
+    if (folder?.path === blobs) {
+      folder.followed.check();
+      return;
+    }
     folder?.followed.close();
     const followed = followFolder({ folder: blobs, entry: /^[0-9a-f]{64}$/ }, (name) => {
       const digest = name === undefined ? undefined : parseDigest(`sha256:${name}`);

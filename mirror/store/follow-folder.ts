@@ -3,8 +3,10 @@ import path from 'node:path';
 
 export interface FollowedFolder {
   /** Whether changes are seen as they happen; false when the system has no watch to give (inotify's limits). */
-  isWatching(): boolean;
-  close(): void;
+  readonly isWatching: () => boolean;
+  /** Makes sure that it is this folder that is watched: when one above it is moved away, the watch moves along unasked. */
+  readonly check: () => void;
+  readonly close: () => void;
 }
 
 export interface FollowFolderOptions {
@@ -23,11 +25,13 @@ export function followFolder(
   onChange: (name: string | undefined) => void,
 ): FollowedFolder {
   let watcher: fs.FSWatcher | undefined;
+  let watched: string | undefined;
   let isClosed = false;
 
   function attach(): void {
     watcher?.close();
     watcher = undefined;
+    watched = identify(folder);
     for (let target = folder; !isClosed && watcher === undefined; target = path.dirname(target)) {
       watcher = target === folder ? watchEntries() : watchAncestor(target);
       if (target === path.dirname(target)) break;
@@ -73,9 +77,17 @@ export function followFolder(
   attach();
   return {
     isWatching: () => watcher !== undefined,
+    check: () => {
+      if (identify(folder) !== watched) attach();
+    },
     close: () => {
       isClosed = true;
       watcher?.close();
     },
   };
+}
+
+function identify(folder: string): string | undefined {
+  const stat = fs.statSync(folder, { throwIfNoEntry: false });
+  return stat && `${stat.dev}:${stat.ino}`;
 }

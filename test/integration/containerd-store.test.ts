@@ -32,6 +32,7 @@ async function startNode(t: TestContext, version: ContainerdVersion, log: Logger
     containerd,
     store: createContainerdStore({ client, log }),
     blobs: path.join(containerd.contentRoot, 'blobs/sha256'),
+    serve: (tag: string, image: SmallImage) => registry.add(tag, image),
     addImage: async (name: string, image: SmallImage) => {
       registry.add(parseImageReference(name)?.tag ?? 'none', image);
       await cri.pullImage({ image: name }, t.signal);
@@ -77,6 +78,36 @@ for (const version of CONTAINERD_VERSIONS) {
 
     assert.deepEqual(await store.sources(image.layer, t.signal), ['registry.example']);
     assert.deepEqual(await store.sources(image.digest, t.signal), ['registry.example']);
+  });
+
+  test(`containerd ${version} shares blobs between namespaces: ours are those that ours pulled`, async (t) => {
+    const { containerd, store, addImage, serve } = await startNode(t, version);
+    const image = makeImage('shared');
+    serve('v1', image);
+    const local = version === '1.6.20' ? [] : ['--local'];
+    const events = watch(t, store);
+    await events.until(({ type }) => type === 'listed');
+
+    await containerd.ctr(
+      '-n',
+      'other',
+      'images',
+      'pull',
+      ...local,
+      '--snapshotter',
+      'native',
+      '--hosts-dir',
+      containerd.certsDir,
+      NAME,
+    );
+    await assert.rejects(store.open(image.layer, t.signal), { code: 'ERR_CONTENT_NOT_FOUND' });
+    await addImage(NAME, image);
+
+    for (const digest of image.blobs.keys()) {
+      await events.until((event) => event.type === 'content-created' && event.digest === digest);
+    }
+    const content = await store.open(image.layer, t.signal);
+    await content.file.close();
   });
 
   test(`containerd ${version} may restart: content is served meanwhile, and what changed is found`, async (t) => {

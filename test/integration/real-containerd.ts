@@ -1,10 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { createContainerdClient } from '../../containerd/api/client.ts';
 
 export const CONTAINERD_VERSIONS = ['1.6.20', '2.4.2'] as const;
@@ -17,6 +18,8 @@ export interface RealContainerd {
   /** What its config_path names. */
   readonly certsDir: string;
   readonly contentRoot: string;
+  /** Runs containerd's own client. */
+  ctr(...args: readonly string[]): Promise<void>;
   start(): Promise<void>;
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
@@ -40,9 +43,13 @@ export async function startContainerd(t: TestContext, version: ContainerdVersion
     certsDir,
     contentRoot: path.join(folder, 'root/io.containerd.content.v1.content'),
 
+    async ctr(...args) {
+      await promisify(execFile)(program(version, 'ctr'), ['-a', socket, ...args]);
+    },
+
     async start() {
       const log = fs.openSync(path.join(folder, 'log'), 'a');
-      running = spawn(program(version), ['-c', configPath], { stdio: ['ignore', log, log] });
+      running = spawn(program(version, 'containerd'), ['-c', configPath], { stdio: ['ignore', log, log] });
       fs.closeSync(log);
       await untilAnswers(socket);
     },
@@ -82,9 +89,9 @@ async function untilAnswers(socket: string): Promise<void> {
   }
 }
 
-function program(version: ContainerdVersion): string {
-  const built = path.join(import.meta.dirname, '../../.lab/bin', `containerd-${version}`, 'containerd');
-  const found = version === '1.6.20' ? '/usr/bin/containerd' : built;
+function program(version: ContainerdVersion, name: 'containerd' | 'ctr'): string {
+  const built = path.join(import.meta.dirname, '../../.lab/bin', `containerd-${version}`, name);
+  const found = version === '1.6.20' ? `/usr/bin/${name}` : built;
   if (fs.existsSync(found)) return found;
   const how = version === '1.6.20' ? 'apt-get install containerd' : 'npm run lab -- build';
   throw new Error(`${found} is missing: get it by ${how}`);

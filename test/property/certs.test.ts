@@ -163,8 +163,8 @@ test('one hosts.toml that cannot be read, and nothing in certs.d is touched', as
   });
 });
 
-/** Each run writes and syncs a folder of files; this many take about a second. */
-const RUNS = 30;
+/** Each run writes and syncs a folder of files; this many take a second or two. */
+const RUNS = 15;
 
 async function check<T>(
   t: TestContext,
