@@ -20,7 +20,9 @@ export interface RelayState {
   readonly offset: number;
   /** Whose bytes are among them. */
   readonly sources: readonly Provider[];
-  readonly phase: 'before-head' | 'sending' | 'verifying' | 'over';
+  /** The client was told that its request succeeds; the first byte went with it. */
+  readonly isHeadSent: boolean;
+  readonly phase: 'running' | 'verifying' | 'over';
 }
 
 export interface RelayPlan {
@@ -95,7 +97,8 @@ export function startRelay(plan: RelayPlan): RelayState {
     attemptCount: 0,
     offset: plan.start,
     sources: [],
-    phase: 'before-head',
+    isHeadSent: false,
+    phase: 'running',
   };
 }
 
@@ -115,7 +118,7 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
     case 'verified':
       return takeVerdict(state, event.isRight);
     case 'deadline':
-      return state.phase === 'before-head' ? end(state, [{ type: 'give-up' }]) : { state, actions: [] };
+      return state.isHeadSent ? { state, actions: [] } : end(state, [{ type: 'give-up' }]);
     case 'client-gone':
       return end(state, []);
   }
@@ -128,7 +131,7 @@ function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayS
   const [provider, ...queue] = state.queue;
   if (provider === undefined) {
     if (state.attempts.length > 0 || state.isSearching) return { state, actions: before };
-    return end(state, [...before, { type: state.phase === 'sending' ? 'cut' : 'give-up' }]);
+    return end(state, [...before, { type: state.isHeadSent ? 'cut' : 'give-up' }]);
   }
   const id = state.attemptCount;
   const ask: RelayAction = {
@@ -148,8 +151,10 @@ function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
   const end = Math.min(state.plan.end ?? sizeBytes, sizeBytes);
   const isPossible =
     sizeBytes <= state.plan.sizeBytesMax && (state.offset < end || (sizeBytes === 0 && state.offset === 0));
-  if (!isPossible || (state.size !== undefined && state.size.wholeBytes !== sizeBytes)) {
-    return lose(state, attempt, 'misbehaved', [{ type: 'cancel', attempt: id }]);
+  if (!isPossible) return lose(state, attempt, 'misbehaved', [{ type: 'cancel', attempt: id }]);
+  if (state.size !== undefined && state.size.wholeBytes !== sizeBytes) {
+    // One of the two is wrong, and it may as well be the one before.
+    return lose(state, attempt, 'unavailable', [{ type: 'cancel', attempt: id }]);
   }
   if (state.attempts.some(({ isChosen }) => isChosen)) {
     const attempts = state.attempts.filter((one) => one !== attempt);
@@ -168,36 +173,28 @@ function takeChunk(state: RelayState, id: number, byteCount: number): RelayStep 
   if (attempt === undefined || state.size === undefined || state.phase === 'verifying') return { state, actions: [] };
   const offset = state.offset + byteCount;
   const sources = state.sources.includes(attempt.provider) ? state.sources : [...state.sources, attempt.provider];
-  const isKept = isKeptWhole(state);
-  const head = state.phase === 'before-head' && !isKept ? [sendHead(state)] : [];
+  const next: RelayState = { ...state, offset, sources };
   const isComplete = offset === state.size.end;
-  const next: RelayState = { ...state, offset, sources, phase: isKept ? state.phase : 'sending' };
-  if (!isComplete) return { state: next, actions: [...head, { type: isKept ? 'keep' : 'deliver' }] };
-  // The last bytes wait for the verdict: wrong content is never handed over as complete.
-  const canVerify = coversWhole(state);
-  if (canVerify)
-    return { state: { ...next, phase: 'verifying' }, actions: [...head, { type: 'keep' }, { type: 'verify' }] };
-  return {
-    state: { ...next, phase: 'over', attempts: [] },
-    actions: [...head, { type: 'deliver' }, { type: 'finish' }],
-  };
+  if (isComplete && coversWhole(state)) {
+    // The last bytes wait for the verdict: wrong content is never handed over as complete.
+    return { state: { ...next, phase: 'verifying' }, actions: [{ type: 'keep' }, { type: 'verify' }] };
+  }
+  if (isKeptWhole(state)) return { state: next, actions: [{ type: 'keep' }] };
+  const deliver: RelayAction[] = [...headOnce(state), { type: 'deliver' }];
+  if (!isComplete) return { state: { ...next, isHeadSent: true }, actions: deliver };
+  return { state: over(next), actions: [...deliver, { type: 'finish' }] };
 }
 
 function takeVerdict(state: RelayState, isRight: boolean): RelayStep {
   if (state.phase !== 'verifying') return { state, actions: [] };
-  const isKept = isKeptWhole(state);
   if (isRight) {
-    const head = isKept ? [sendHead(state)] : [];
-    return {
-      state: { ...state, phase: 'over', attempts: [] },
-      actions: [...head, { type: 'deliver-kept' }, { type: 'finish' }],
-    };
+    return { state: over(state), actions: [...headOnce(state), { type: 'deliver-kept' }, { type: 'finish' }] };
   }
   // With bytes of several peers nobody can tell whose were wrong.
   const fault: Fault = state.sources.length > 1 ? 'suspect' : 'wrong-bytes';
   const suspects = state.sources.length > 0 ? state.sources : state.attempts.map(({ provider }) => provider);
   const blames = suspects.map((provider): RelayAction => ({ type: 'blame', provider, fault }));
-  if (!isKept) return end(state, [...blames, { type: 'drop-kept' }, { type: 'cut' }]);
+  if (state.isHeadSent) return end(state, [...blames, { type: 'drop-kept' }, { type: 'cut' }]);
   return askNext(restart({ ...state, attempts: [] }), [...blames, ...cancelAll(state), { type: 'drop-kept' }]);
 }
 
@@ -211,28 +208,31 @@ function lose(state: RelayState, lost: Attempt, fault: Fault, before: readonly R
   const without = { ...state, attempts: state.attempts.filter((one) => one !== lost) };
   const actions: RelayAction[] = [...before, { type: 'blame', provider: lost.provider, fault }];
   if (!lost.isChosen) return askNext(without, actions);
-  if (isKeptWhole(state)) return askNext(restart(without), [...actions, { type: 'drop-kept' }]);
-  const hasNext = state.queue.length > 0 && state.phase === 'sending';
-  return askNext(without, hasNext ? [...actions, { type: 'resumed' }] : actions);
+  if (!state.isHeadSent) return askNext(restart(without), [...actions, { type: 'drop-kept' }]);
+  return askNext(without, state.queue.length > 0 ? [...actions, { type: 'resumed' }] : actions);
 }
 
 /** What was kept came to nothing, so the next peer is asked for all of it: then one peer alone answers for the bytes. */
 function restart(state: RelayState): RelayState {
   const { size: _size, ...rest } = state;
-  return { ...rest, offset: state.plan.start, sources: [], phase: 'before-head' };
+  return { ...rest, offset: state.plan.start, sources: [], phase: 'running' };
 }
 
 function end(state: RelayState, last: readonly RelayAction[]): RelayStep {
-  return { state: { ...state, phase: 'over', attempts: [], queue: [] }, actions: [...cancelAll(state), ...last] };
+  return { state: over(state), actions: [...cancelAll(state), ...last] };
+}
+
+function over(state: RelayState): RelayState {
+  return { ...state, phase: 'over', attempts: [], queue: [] };
 }
 
 function cancelAll(state: RelayState): RelayAction[] {
   return state.attempts.map(({ id }) => ({ type: 'cancel', attempt: id }));
 }
 
-function sendHead({ plan, size }: RelayState): RelayAction {
-  if (size === undefined) throw new Error('a head needs a size');
-  return { type: 'send-head', sizeBytes: size.wholeBytes, start: plan.start, end: size.end };
+function headOnce({ plan, size, isHeadSent }: RelayState): RelayAction[] {
+  if (isHeadSent || size === undefined) return [];
+  return [{ type: 'send-head', sizeBytes: size.wholeBytes, start: plan.start, end: size.end }];
 }
 
 function coversWhole({ plan, size }: RelayState): boolean {
