@@ -186,9 +186,10 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
   const onMembers = (members: readonly HostPort[]): void => {
     for (const { address, peerId } of plan.update(members)) remember(removed, address, peerId);
     const port = listeningPort(node);
+    const local = localAddresses();
     for (const target of plan.targets.values()) {
       removed.delete(target.address);
-      target.isSelf ||= target.hostPort.port === port && isLocalAddress(target.hostPort.host);
+      target.isSelf ||= target.hostPort.port === port && local.has(target.hostPort.host);
     }
     for (const session of current.values()) if (!isWelcome(session)) session.drop('removed');
     pump();
@@ -237,11 +238,10 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
   };
 }
 
-/** Every address of this machine, so the port tells whether a member is this node. */
-function isLocalAddress(host: string): boolean {
-  return Object.values(networkInterfaces()).some((addresses) =>
-    addresses?.some(({ address }) => canonicalIp(address) === host),
-  );
+/** Every address of this machine: of the members that have one, the port tells which is this node. */
+function localAddresses(): ReadonlySet<string> {
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  return new Set(addresses.map(({ address }) => canonicalIp(address)));
 }
 
 function remember<V>(map: Map<string, V>, key: string, value: V): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
-import { once } from 'node:events';
+import { once, setMaxListeners } from 'node:events';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { Registry } from 'prom-client';
@@ -28,6 +28,7 @@ export interface TestMembers extends MembershipSource {
 export function createTestMembers(members: readonly HostPort[] = []): TestMembers {
   let current = members;
   const changes = new EventTarget();
+  setMaxListeners(0, changes);
   const set = (next: readonly HostPort[]) => {
     current = next;
     changes.dispatchEvent(new Event('change'));

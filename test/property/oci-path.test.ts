@@ -14,7 +14,7 @@ import { formatOciPath, type OciPath, parseOciPath } from '../../mirror/registry
 
 const hex = (length: number) =>
   fc
-    .array(fc.constantFrom(...'0123456789abcdef'), { minLength: length, maxLength: length })
+    .array(fc.constantFrom(...'0123456789abcdef'.split('')), { minLength: length, maxLength: length })
     .map((digits) => digits.join(''));
 const digest = hex(64).map((digits) => `sha256:${digits}` as Digest);
 const part = fc.stringMatching(/^[a-z0-9]{1,8}([._-][a-z0-9]{1,8}){0,2}$/);
