@@ -16,7 +16,7 @@ demo: debian node_modules ## Three nodes, a slow registry, and what Miroir makes
 	@npm run --silent demo
 
 .PHONY: test
-test: setup check unit integration ## Everything that CI runs (root, under half an hour)
+test: setup check unit build integration ## Everything that CI runs (root, under half an hour)
 
 .PHONY: check
 check: node_modules ## Types, lint, dead code and the rules of the house (seconds)
@@ -31,8 +31,9 @@ integration: setup ## The tests on real containerds (root)
 	@node --test --test-concurrency=1 "test/integration/**/*.test.ts"
 
 .PHONY: build
-build: node_modules ## dist/miroir: one file and its launcher
+build: node_modules ## dist/miroir: the bundle and its launcher
 	@npm run --silent build
+	@dist/miroir version
 
 .PHONY: bench
 bench: setup build ## Every benchmark, as tables
