@@ -1,5 +1,5 @@
 /** 1 MiB: twice the throughput of 64 KiB for half the CPU, and more buys little. */
-const POOL_BUFFER_BYTES = 1024 * 1024;
+export const POOL_BUFFER_BYTES = 1024 * 1024;
 
 /** What a transfer holds at once: one being read into, one waiting, one being written. */
 const BUFFERS_PER_LEASE_MAX = 3;

@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import net from 'node:net';
+import { type TestContext, test } from 'node:test';
+import tls from 'node:tls';
+import { parseSwarmKeys } from '../../certs/swarm-key.ts';
+import type { Digest } from '../../common/oci/digest.ts';
+import type { Registry, Repository, Tag } from '../../common/oci/reference.ts';
+import { startTestMirror, TEST_KEYS, type TestMirror } from '../../test/conformance/oci-test-mirror.ts';
+import { createMemoryHub } from '../swarm/memory.ts';
+import { createBufferPool } from '../transfer/buffer-pool.ts';
+import { createPeerClient } from './client.ts';
+import { TLS_OPTIONS } from './dial.ts';
+import { createNonce, keyIdentity, peerKeys, prove } from './proof.ts';
+
+const [KEY] = TEST_KEYS;
+const OTHER_KEYS = parseSwarmKeys('11'.repeat(32));
+const MANIFEST = Buffer.from('{"schemaVersion":2,"layers":[]}');
+const APP = { registry: 'docker.io' as Registry, repository: 'library/app' as Repository };
+const REQUEST = 'GET /v2/ HTTP/1.1\r\nHost: peer\r\n\r\n';
+
+function start(t: TestContext, encryption: 'on' | 'off'): Promise<TestMirror> {
+  return startTestMirror(t, { name: 'node', hub: createMemoryHub(), encryption });
+}
+
+function clientOf(t: TestContext, encryption: 'on' | 'off', keys: typeof TEST_KEYS) {
+  const pool = createBufferPool({ bytesMax: 4 * 1024 * 1024 });
+  const client = createPeerClient({ pool, now: Date.now }, { keys, encryption, limits: { dialTimeoutMs: 3000 } });
+  t.after(() => client.close());
+  return client;
+}
+
+for (const encryption of ['on', 'off'] as const) {
+  test(`tells a tag with its age, encryption ${encryption}`, async (t) => {
+    const { store, peerAddress } = await start(t, encryption);
+    const digest = store.put(MANIFEST);
+    store.name('docker.io/library/app:1', digest, Date.now() - 60_000);
+
+    const record = await clientOf(t, encryption, TEST_KEYS).headTag(
+      peerAddress,
+      { ...APP, tag: '1' as Tag },
+      AbortSignal.timeout(5000),
+    );
+
+    assert.equal(record.digest, digest);
+    assert.ok(Math.abs(Date.now() - 60_000 - record.resolvedAtMs) < 5000);
+  });
+
+  test(`answers nothing to another key, encryption ${encryption}`, async (t) => {
+    const { store, peerAddress } = await start(t, encryption);
+    const digest = store.put(MANIFEST);
+    const client = clientOf(t, encryption, OTHER_KEYS);
+
+    const asked = client.head(peerAddress, { kind: 'blob', digest, ...APP }, AbortSignal.timeout(5000));
+
+    await assert.rejects(asked, { code: 'ERR_PEER_UNAVAILABLE' });
+  });
+
+  test(`accepts each of two keys while one replaces the other, encryption ${encryption}`, async (t) => {
+    const [old] = TEST_KEYS;
+    const [next] = OTHER_KEYS;
+    assert.ok(old && next);
+    const { store, peerAddress } = await startTestMirror(t, {
+      name: 'node',
+      hub: createMemoryHub(),
+      encryption,
+      keys: [next, old],
+    });
+    const digest = store.put(MANIFEST);
+    const wanted = { kind: 'blob', digest, ...APP } as const;
+
+    for (const keys of [[old], [next]]) {
+      const size = await clientOf(t, encryption, keys).head(peerAddress, wanted, AbortSignal.timeout(5000));
+
+      assert.equal(size, MANIFEST.length);
+    }
+  });
+
+  test(`says that it does not have what its peers have, encryption ${encryption}`, async (t) => {
+    const hub = createMemoryHub();
+    const holder = await startTestMirror(t, { name: 'holder', hub, encryption });
+    const digest = holder.store.put(MANIFEST);
+    await holder.advertise();
+    const { peerAddress } = await startTestMirror(t, { name: 'other', hub, encryption });
+    const client = clientOf(t, encryption, TEST_KEYS);
+
+    const asked = client.head(peerAddress, { kind: 'blob', digest, ...APP }, AbortSignal.timeout(5000));
+
+    await assert.rejects(asked, { code: 'ERR_CONTENT_NOT_FOUND' });
+  });
+
+  test(`keeps connections for the next request, encryption ${encryption}`, async (t) => {
+    const { store, peerAddress } = await start(t, encryption);
+    const proxy = await countConnections(t, peerAddress);
+    const digest = store.put(MANIFEST);
+    const client = clientOf(t, encryption, TEST_KEYS);
+    const wanted = { kind: 'blob', digest, ...APP } as const;
+
+    for (let count = 0; count < 5; count += 1) await client.head(proxy.address, wanted, AbortSignal.timeout(5000));
+    const missing = { ...wanted, digest: `sha256:${'0'.repeat(64)}` as Digest };
+    await assert.rejects(client.get(proxy.address, missing, 0, undefined, AbortSignal.timeout(5000)), {
+      code: 'ERR_CONTENT_NOT_FOUND',
+    });
+    await client.head(proxy.address, wanted, AbortSignal.timeout(5000));
+
+    assert.equal(proxy.count(), 1);
+  });
+}
+
+test('TLS without the key ends before any answer', async (t) => {
+  const { peerAddress } = await start(t, 'on');
+
+  const received = await new Promise<string>((resolve) => {
+    let text = '';
+    const socket = tls.connect({ ...hostPort(peerAddress), rejectUnauthorized: false }, () => socket.write(REQUEST));
+    socket.on('data', (bytes: Buffer) => {
+      text += bytes.toString();
+    });
+    socket.on('error', () => {});
+    socket.once('close', () => resolve(text));
+  });
+
+  assert.equal(received, '');
+});
+
+test('a client refuses a server that has no key, whatever its certificate', async (t) => {
+  const server = tls.createServer({ ...TLS_OPTIONS, pskCallback: () => null }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const { port } = server.address() as net.AddressInfo;
+  const wanted = { kind: 'blob', digest: `sha256:${'0'.repeat(64)}` as Digest, ...APP } as const;
+
+  const asked = clientOf(t, 'on', TEST_KEYS).head(`127.0.0.1:${port}`, wanted, AbortSignal.timeout(5000));
+
+  await assert.rejects(asked, { code: 'ERR_PEER_UNAVAILABLE' });
+});
+
+for (const { what, lines } of [
+  { what: 'a request without a proof', lines: [REQUEST] },
+  { what: 'an identity that it does not know', lines: [`miroir/1/${'0'.repeat(16)} ${createNonce()}\n`] },
+  { what: 'an endless line', lines: ['x'.repeat(5000)] },
+  { what: 'an empty line', lines: ['\n'] },
+]) {
+  test(`without encryption, nothing is answered to ${what}`, async (t) => {
+    const { peerAddress } = await start(t, 'off');
+
+    const received = await exchange(peerAddress, () => lines);
+
+    assert.equal(received, '');
+  });
+}
+
+test('without encryption, a proof that was overheard is of no use on another connection', async (t) => {
+  const { peerAddress } = await start(t, 'off');
+  assert.ok(KEY);
+  const key = peerKeys([KEY]).get(keyIdentity(KEY)) as Uint8Array;
+  const client = createNonce();
+  let overheard = '';
+  const honest = await exchange(peerAddress, (challenge) => {
+    if (challenge === undefined) return [`${keyIdentity(KEY)} ${client}\n`];
+    overheard = `${prove(key, 'client', { client, server: challenge })}\n`;
+    return [overheard, REQUEST.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n')];
+  });
+
+  const replayed = await exchange(peerAddress, (challenge) => {
+    return challenge === undefined ? [`${keyIdentity(KEY)} ${client}\n`] : [overheard, REQUEST];
+  });
+
+  assert.match(honest, /^[0-9a-f]{32} [0-9a-f]{64}\nHTTP\/1\.1 200 /);
+  assert.match(replayed, /^[0-9a-f]{32} [0-9a-f]{64}\n$/);
+});
+
+test('one host gets so many connections and no more', async (t) => {
+  const { peerAddress } = await start(t, 'off');
+  const sockets = Array.from({ length: 40 }, () => net.connect(hostPort(peerAddress)));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  for (const socket of sockets) socket.on('error', () => {}).resume();
+
+  const closed = await Promise.all(sockets.slice(32).map((socket) => once(socket, 'close')));
+
+  assert.equal(closed.length, 8);
+  assert.ok(sockets.slice(0, 32).every((socket) => !socket.closed));
+});
+
+/** Passes connections on, and counts them. */
+async function countConnections(t: TestContext, address: string) {
+  let count = 0;
+  const server = net.createServer((socket) => {
+    count += 1;
+    const onward = net.connect(hostPort(address));
+    socket.on('error', () => {}).pipe(onward);
+    onward.on('error', () => {}).pipe(socket);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return { address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`, count: () => count };
+}
+
+function hostPort(address: string): { host: string; port: number } {
+  return { host: address.split(':')[0] as string, port: Number(address.split(':')[1]) };
+}
+
+/** Sends lines, then those that answer the server's challenge; all that comes back until the server closes. */
+function exchange(address: string, lines: (challenge?: string) => readonly string[]): Promise<string> {
+  return new Promise((resolve) => {
+    let received = '';
+    const socket = net.connect(hostPort(address), () => {
+      for (const line of lines()) socket.write(line);
+    });
+    socket.on('data', (bytes: Buffer) => {
+      const isChallenge = received === '';
+      received += bytes.toString('latin1');
+      if (isChallenge) socket.write(lines(received.split(' ')[0]).join(''));
+    });
+    socket.on('error', () => {});
+    socket.once('close', () => resolve(received));
+  });
+}

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Provider } from '../swarm/router.ts';
+import { createPeerMemory } from './peer-memory.ts';
+import { orderPeers } from './pick-peer.ts';
+import type { Fault } from './relay.ts';
+
+const [A, B, C] = ['a', 'b', 'c'].map((peerId): Provider => ({ peerId, address: `${peerId}:1` })) as [
+  Provider,
+  Provider,
+  Provider,
+];
+
+function remember(nowMs = { value: 0 }) {
+  const memory = createPeerMemory({ now: () => nowMs.value });
+  const order = (...ties: number[]) => {
+    const rest = [...ties];
+    return orderPeers(
+      [A, B, C],
+      (provider) => memory.standing(provider),
+      () => rest.shift() ?? 0,
+    )
+      .map(({ peerId }) => peerId)
+      .join('');
+  };
+  return { memory, order, nowMs };
+}
+
+test('equal peers are asked in random order', () => {
+  const { order } = remember();
+
+  assert.equal(order(0.3, 0.1, 0.2), 'bca');
+  assert.equal(order(0.1, 0.2, 0.3), 'abc');
+});
+
+test('one that does less for this node now is asked first', () => {
+  const { memory, order } = remember();
+  memory.started(A);
+  memory.started(B);
+  memory.ended(B);
+
+  assert.equal(order(), 'bca');
+});
+
+test('one that was not there once is asked last', () => {
+  const { memory, order } = remember();
+  memory.started(B);
+  memory.blame(A, 'unavailable');
+
+  assert.equal(order(), 'cba');
+});
+
+for (const fault of ['broke-off', 'misbehaved', 'suspect'] as const satisfies readonly Fault[]) {
+  test(`one that was ${fault} is left alone for a while`, () => {
+    const { memory, order, nowMs } = remember();
+    memory.blame(A, fault);
+
+    const at = [0, 10_000, 20_000, 300_000].map((ms) => {
+      nowMs.value = ms;
+      return order();
+    });
+
+    assert.deepEqual(at, ['bc', 'bc', 'bca', 'abc']);
+  });
+}
+
+test('one that did not have the content is no worse than before', () => {
+  const { memory, order } = remember();
+  memory.blame(A, 'absent');
+
+  assert.equal(order(), 'abc');
+});
+
+test('one that sent wrong bytes is left alone for ten minutes', () => {
+  const { memory, order, nowMs } = remember();
+  memory.blame(A, 'wrong-bytes');
+
+  nowMs.value = 599_000;
+  const before = order();
+  nowMs.value = 601_000;
+  const after = order();
+
+  assert.deepEqual([before, after], ['bc', 'abc']);
+});
