@@ -36,6 +36,9 @@ export interface Libp2pRouter extends Router {
 
 export type NamedProvider = WireProvider & Required<Pick<WireProvider, 'peer'>>;
 
+/** How long to wait for members to confirm what they were told: a hung one is found out later. */
+const CONFIRM_MS_MAX = 2_000;
+
 /** In an answer, who sent it stands without a name. */
 export function named(found: WireProvider, { peerId, address }: Session): NamedProvider {
   return { ...found, peer: found.peer ?? { peerId, address } };
@@ -80,12 +83,14 @@ export async function* observed(
   if (isFirst) observe(signal.aborted ? 'aborted' : 'absent');
 }
 
-/** Waits until all is confirmed. Throws ERR_ABORTED. */
+/** Waits until all is confirmed, but not for long. Throws ERR_ABORTED. */
 export async function confirmed(confirmations: ReadonlyArray<Promise<unknown>>, signal: AbortSignal): Promise<void> {
   const { promise: waited, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, CONFIRM_MS_MAX);
   const stopWaiting = () => resolve();
   signal.addEventListener('abort', stopWaiting);
   if (!signal.aborted) await Promise.race([Promise.all(confirmations), waited]);
+  clearTimeout(timer);
   signal.removeEventListener('abort', stopWaiting);
   if (signal.aborted) throw new MiroirError('ERR_ABORTED', 'aborted', { cause: signal.reason });
 }
