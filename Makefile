@@ -12,7 +12,7 @@ help: ## Tell what there is
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
 
 .PHONY: demo
-demo: debian node_modules ## Three nodes, a slow registry, and what Miroir makes of them (root, about two minutes)
+demo: debian node_modules ## Three nodes, a slow registry, and what Miroir makes of them (root, half a minute once installed)
 	@npm run --silent demo
 
 .PHONY: test
@@ -51,10 +51,6 @@ setup: debian node_modules ## Install what tests need: Debian packages, npm pack
 debian:
 	@scripts/debian-packages.sh
 
-# npm writes this file last, so it tells whether the packages are those of the lockfile.
 .PHONY: node_modules
-node_modules: node_modules/.package-lock.json
-node_modules/.package-lock.json: package-lock.json package.json
-	@echo 'Installing npm packages'
-	@npm ci --loglevel=error
-	@touch $@
+node_modules:
+	@node scripts/is-installed.mjs || { echo 'Installing npm packages'; npm ci --loglevel=error; }
