@@ -47,7 +47,7 @@ export function createKeyGate({ onRefused }: KeyGateDeps, { keys }: KeyGateOptio
   const dial = (stream: MessageStream): MessageStream => {
     stream.send(createToken(secrets[0] as Uint8Array));
     provenKeys.set(stream, 0);
-    return stream;
+    return sendWhole(stream);
   };
 
   const accept = async (stream: MessageStream, signal: AbortSignal | undefined): Promise<MessageStream> => {
@@ -61,7 +61,7 @@ export function createKeyGate({ onRefused }: KeyGateDeps, { keys }: KeyGateOptio
       throw error;
     }
     provenKeys.set(stream, index);
-    return bytes.unwrap();
+    return sendWhole(bytes.unwrap());
   };
 
   return {
@@ -84,6 +84,13 @@ export function createKeyGate({ onRefused }: KeyGateDeps, { keys }: KeyGateOptio
       };
     },
   };
+}
+
+/** Frames are short and come down here in pieces, each of which would be a system call and a packet of its own. */
+function sendWhole(stream: MessageStream): MessageStream {
+  const send = stream.send.bind(stream);
+  stream.send = (data) => send(data.subarray());
+  return stream;
 }
 
 function createToken(secret: Uint8Array): Uint8Array {

@@ -153,6 +153,7 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
       stream,
       hello,
       now,
+      random,
       onOpen: (session) => onOpen(session, dialed),
       onRequest: deps.onRequest,
       onEnd: (session, reason) => onEnd(session, dialed, reason),

@@ -43,6 +43,8 @@ interface SessionDeps {
   readonly connection: Connection;
   readonly stream: Stream;
   readonly hello: HelloFrame;
+  /** 0 to 1. */
+  readonly random: () => number;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Called once, when the other has introduced itself; before any request of its. */
@@ -54,9 +56,9 @@ interface SessionDeps {
 }
 
 /** A session that has said nothing for this long says that it lives. */
-const BEAT_MS = 2_000;
-/** Two beats and a second: what is silent for longer hangs, and is to be asked no more. */
-const SILENCE_MS_MAX = 5_000;
+const BEAT_MS = 3_000;
+/** Two beats and a second: what is silent for longer hangs, and is to be asked no more. The promise is 10 s. */
+const SILENCE_MS_MAX = 7_000;
 /** Much longer than any answer takes, and the same as for silence: then the session is dropped anyway. */
 const REPLY_MS_MAX = 5_000;
 /** What a member may ask for: a frame is one unit and so is each of its keys. A full re-announcement is 50,000. */
@@ -92,7 +94,8 @@ export function openSession(deps: SessionDeps): Session {
   let lastId = 0;
   let roundTripMs = 0;
   let heardAt = startedAt;
-  let sentAt = startedAt;
+  /** At first in the past by chance, so that the beats to many members are spread. */
+  let sentAt = startedAt - deps.random() * BEAT_MS;
   let hasEnded = false;
 
   const end = (reason?: DropReason): void => {
@@ -236,7 +239,7 @@ export function openSession(deps: SessionDeps): Session {
   stream.addEventListener('close', close);
   stream.addEventListener('remoteCloseWrite', close);
   connection.addEventListener('close', close);
-  send(deps.hello);
+  stream.send(formatFrame(deps.hello));
   return session;
 }
 
