@@ -95,6 +95,14 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
     await runCleanup(deps, config, options['json'] === true);
     return EXIT_OK;
   }).option('--json', 'Print what was done as JSON');
+  add(
+    'check',
+    "Tell whether this node's containerd asks a mirror and keeps layers, why not, and the fix",
+    async (config, options) => {
+      const { runCheck } = await import('./check-command.ts');
+      return runCheck(deps, config, options['json'] === true, signal);
+    },
+  ).option('--json', 'Print the verdict as JSON');
   program
     .command('version')
     .description('Print the version')

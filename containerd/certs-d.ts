@@ -8,6 +8,9 @@ import type { HostSettings } from './hosts-toml.ts';
 /** The folder whose hosts.toml containerd reads for a registry without a folder of its own. */
 export const DEFAULT_FOLDER = '_default';
 
+/** A folder that a probe of containerd puts there for a moment: no registry's, and nothing to merge with. */
+export const PROBE_FOLDER = /^miroir-probe-[0-9a-f]{12}\.invalid$/;
+
 /** A hosts.toml names a few hosts; a megabyte of them is something else. */
 const HOSTS_FILE_BYTES_MAX = 1024 * 1024;
 
@@ -35,9 +38,10 @@ export interface CertsFolder {
   readonly leftovers: readonly string[];
 }
 
-/** What is in certs.d, sorted; nothing when it is not there. */
+/** What is in certs.d but for probes, sorted; nothing when it is not there. */
 export async function listCertsDir(certsDir: string): Promise<readonly string[]> {
-  return (await orAbsent(fs.readdir(certsDir)))?.sort() ?? [];
+  const names = (await orAbsent(fs.readdir(certsDir))) ?? [];
+  return names.filter((name) => !PROBE_FOLDER.test(name)).sort();
 }
 
 /** Those of the names that are folders. Throws ERR_HOSTS_FILE_INVALID for a hosts.toml that is no file. */

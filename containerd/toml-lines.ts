@@ -14,14 +14,15 @@ export function findFirstTable(text: string): number {
   return text.length;
 }
 
-function skipBlanks(text: string, from: number): number {
+/** Where the text goes on after spaces and tabs. */
+export function skipBlanks(text: string, from: number): number {
   let at = from;
   while (text[at] === ' ' || text[at] === '\t') at += 1;
   return at;
 }
 
 /** The start of the next line that is not inside a string, an array or an inline table. */
-function endOfStatement(text: string, from: number): number {
+export function endOfStatement(text: string, from: number): number {
   let depth = 0;
   for (let at = from; at < text.length; ) {
     const char = text[at];
@@ -40,7 +41,8 @@ function endOfStatement(text: string, from: number): number {
   return text.length;
 }
 
-function endOfString(text: string, from: number, quote: '"' | "'"): number {
+/** Right after the string that begins here, whatever kind it is. */
+export function endOfString(text: string, from: number, quote: '"' | "'"): number {
   const isLong = text.startsWith(quote.repeat(3), from);
   const close = isLong ? quote.repeat(3) : quote;
   let at = from + close.length;

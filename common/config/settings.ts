@@ -22,7 +22,7 @@ import { type CommandName, optional, required, type Setting, withDefault } from 
  */
 export const SETTINGS = {
   containerdSocket: withDefault({
-    commands: ['mirror'],
+    commands: ['mirror', 'check'],
     kind: socketPath,
     default: '/run/containerd/containerd.sock',
     help: "containerd's socket",
@@ -36,11 +36,18 @@ export const SETTINGS = {
     example: 'k8s.io',
   }),
   certsDir: withDefault({
-    commands: ['mirror', 'configure', 'cleanup'],
+    commands: ['mirror', 'configure', 'cleanup', 'check'],
     kind: filePath,
     default: '/etc/containerd/certs.d',
     help: "The folder that containerd's config_path names, with a hosts.toml for each registry",
     example: '/etc/containerd/certs.d',
+  }),
+  configPath: optional({
+    commands: ['check'],
+    kind: filePath,
+    unset: 'where the distribution whose socket it is keeps it, else /etc/containerd/config.toml',
+    help: "containerd's own configuration file, that it was started with",
+    example: '/etc/containerd/config.toml',
   }),
   registryAddress: withDefault({
     commands: ['mirror'],

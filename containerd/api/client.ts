@@ -21,6 +21,20 @@ export interface ContainerdImage {
   readonly updatedAtMs: number;
 }
 
+/** Content and when it came. */
+export interface DatedContent extends ContentInfo {
+  readonly createdAtMs: number;
+}
+
+/** A part of containerd, as its introspection tells it. */
+export interface ContainerdPlugin {
+  /** As configurations write it: `io.containerd.grpc.v1.cri`. */
+  readonly name: string;
+  readonly exports: Readonly<Record<string, string>>;
+  /** Why it did not load; undefined when it works. */
+  readonly failure: string | undefined;
+}
+
 export interface ContentInfo {
   readonly digest: Digest;
   readonly sizeBytes: number;
@@ -45,6 +59,8 @@ export interface ContainerdClient {
   readonly content: {
     /** All content of the namespace, as it is read. */
     list(signal: AbortSignal): AsyncIterable<ContentInfo>;
+    /** Content with a label of this name. */
+    listLabelled(label: string, signal: AbortSignal): AsyncIterable<DatedContent>;
     /** Undefined when the namespace has no such content. */
     info(digest: Digest, signal: AbortSignal): Promise<ContentInfo | undefined>;
   };
@@ -52,6 +68,7 @@ export interface ContainerdClient {
   events(signal: AbortSignal): AsyncIterable<ContainerdEvent>;
   /** The folder that holds `blobs/` and `ingest/`. */
   contentRoot(signal: AbortSignal): Promise<string>;
+  plugins(signal: AbortSignal): Promise<readonly ContainerdPlugin[]>;
   /** As containerd tells it, with or without a leading `v`. */
   serverVersion(signal: AbortSignal): Promise<string>;
   close(): void;
@@ -81,12 +98,12 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
     return response?.image && toImage(response.image);
   }
 
-  async function* list(signal: AbortSignal): AsyncIterable<ContentInfo> {
+  async function* list(filters: string[], signal: AbortSignal): AsyncIterable<DatedContent> {
     const { methods } = ContentDefinition;
-    for await (const { info } of grpc.stream(ContentDefinition, methods.list, { filters: [] }, LIST, signal)) {
+    for await (const { info } of grpc.stream(ContentDefinition, methods.list, { filters }, LIST, signal)) {
       for (const content of info) {
         const known = toContentInfo(content);
-        if (known !== undefined) yield known;
+        if (known !== undefined) yield { ...known, createdAtMs: content.createdAt?.getTime() ?? 0 };
       }
     }
   }
@@ -110,7 +127,11 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
         return response.images.flatMap((image) => toImage(image) ?? []);
       },
     },
-    content: { list, info },
+    content: {
+      list: (signal) => list([], signal),
+      listLabelled: (label, signal) => list([`labels."${label}"`], signal),
+      info,
+    },
     events,
     async contentRoot(signal) {
       const request = { filters: ['type==io.containerd.content.v1'] };
@@ -124,6 +145,15 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
         );
       }
       return root;
+    },
+    async plugins(signal) {
+      const { methods } = IntrospectionDefinition;
+      const { plugins } = await grpc.unary(IntrospectionDefinition, methods.plugins, { filters: [] }, CALL, signal);
+      return plugins.map(({ type, id, exports, initErr }) => ({
+        name: `${type}.${id}`,
+        exports,
+        failure: initErr?.message,
+      }));
     },
     async serverVersion(signal) {
       const { methods } = VersionDefinition;

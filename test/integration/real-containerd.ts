@@ -18,29 +18,46 @@ export interface RealContainerd {
   /** What its config_path names. */
   readonly certsDir: string;
   readonly contentRoot: string;
+  readonly configPath: string;
   /** Runs containerd's own client. */
   ctr(...args: readonly string[]): Promise<void>;
   start(): Promise<void>;
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
+export interface ContainerdOptions {
+  /** Changes the configuration that it would get; everything of it is in `folder`. */
+  readonly configToml?: (text: string, folder: string) => string;
+  /** Files of the folder `conf.d`, for the configuration to import. */
+  readonly dropIns?: Readonly<Record<string, string>>;
+}
+
 const START_DEADLINE_MS = 20_000;
 const START_POLL_MS = 20;
 
 /** Starts a containerd that stops, and whose folders go, with the test. */
-export async function startContainerd(t: TestContext, version: ContainerdVersion): Promise<RealContainerd> {
+export async function startContainerd(
+  t: TestContext,
+  version: ContainerdVersion,
+  { configToml = (text) => text, dropIns = {} }: ContainerdOptions = {},
+): Promise<RealContainerd> {
   const folder = await fs.promises.mkdtemp(path.join(os.tmpdir(), 'miroir-containerd-'));
   const socket = path.join(folder, 'containerd.sock');
   const certsDir = path.join(folder, 'certs.d');
   const configPath = path.join(folder, 'config.toml');
   await fs.promises.mkdir(certsDir);
-  await fs.promises.writeFile(configPath, configText(version, folder));
+  await fs.promises.writeFile(configPath, configToml(configText(version, folder), folder));
+  await fs.promises.mkdir(path.join(folder, 'conf.d'));
+  for (const [name, text] of Object.entries(dropIns)) {
+    await fs.promises.writeFile(path.join(folder, 'conf.d', name), text);
+  }
   let running: ChildProcess | undefined;
 
   const containerd: RealContainerd = {
     version,
     socket,
     certsDir,
+    configPath,
     contentRoot: path.join(folder, 'root/io.containerd.content.v1.content'),
 
     async ctr(...args) {

@@ -1,0 +1,90 @@
+import type { ConfigOf } from '../common/config/settings.ts';
+import { hasCode } from '../common/errors.ts';
+import { createContainerdClient } from '../containerd/api/client.ts';
+import { createCriClient } from '../containerd/api/cri.ts';
+import { gatherEvidence } from '../containerd/verdict/gather-evidence.ts';
+import { judgeContainerd } from '../containerd/verdict/judge-containerd.ts';
+import type { EvidenceItem, Reason, Verdict, VerdictResult } from '../containerd/verdict/verdict.ts';
+import type { ProgramDeps } from './program.ts';
+
+/** What scripts test. A fault must not look like a verdict, so it is `unknown` too. */
+const EXIT_CODES: Readonly<Record<VerdictResult, number>> = { compatible: 0, incompatible: 1, unknown: 2 };
+
+/** Judges this node's containerd and prints the verdict. Resolves to the exit code; throws only ERR_ABORTED. */
+export async function runCheck(
+  { stdout }: Pick<ProgramDeps, 'stdout'>,
+  config: ConfigOf<'check'>,
+  isJson: boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  const verdict = await judge(config, signal);
+  stdout(isJson ? `${JSON.stringify(verdict, undefined, 2)}\n` : formatVerdict(verdict));
+  return EXIT_CODES[verdict.result];
+}
+
+async function judge(
+  { containerdSocket: socket, certsDir, configPath }: ConfigOf<'check'>,
+  signal: AbortSignal,
+): Promise<Verdict> {
+  const client = createContainerdClient({ socket, namespace: 'k8s.io' });
+  const cri = createCriClient({ socket });
+  try {
+    const options = { socket, certsDir, configFile: configPath, isProbed: true };
+    return judgeContainerd(await gatherEvidence({ client, cri }, options, signal));
+  } catch (error) {
+    if (hasCode(error, 'ERR_ABORTED')) throw error;
+    return faulty(error);
+  } finally {
+    client.close();
+    cri.close();
+  }
+}
+
+/** Whatever went wrong, the verdict says it: an exit code of 1 would call the node incompatible. */
+function faulty(error: unknown): Verdict {
+  const sentence = `a bug in miroir kept it from judging: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+  const reason: Reason = { code: 'fault', weighs: 'unknown', sentence, evidence: [], fix: undefined };
+  return { result: 'unknown', containerd: undefined, distribution: undefined, reasons: [reason] };
+}
+
+const CODE_COLUMN = 14;
+
+/** For people: a line with the result, and a paragraph for each reason. */
+function formatVerdict({ result, containerd, distribution, reasons }: Verdict): string {
+  const name = containerd === undefined ? 'containerd' : `containerd ${containerd.replace(/^v/, '')}`;
+  const title = `${name}${distribution === undefined ? '' : ` (${distribution})`}: ${HEADLINES[result]}\n`;
+  return [title, ...reasons.map(formatReason)].join('\n');
+}
+
+const HEADLINES: Readonly<Record<VerdictResult, string>> = {
+  compatible: 'compatible',
+  incompatible: 'incompatible, the mirror is of no use on this node',
+  unknown: 'cannot tell',
+};
+
+function formatReason({ code, weighs, sentence, evidence, fix }: Reason): string {
+  const rows: ReadonlyArray<readonly [string, string]> = [
+    [weighs, `${sentence} (${code})`],
+    ...evidence.map((item) => ['seen', formatEvidence(item)] as const),
+    ...(fix === undefined ? [] : [['fix', fix] as const]),
+  ];
+  return rows.map(([label, text]) => `${label.padEnd(CODE_COLUMN)}${indentRest(text)}\n`).join('');
+}
+
+function formatEvidence({ source, file, line, value }: EvidenceItem): string {
+  const where = file === undefined ? SOURCES[source] : line === undefined ? file : `${file}:${line}`;
+  return value === undefined ? where : `${where}: ${value}`;
+}
+
+const SOURCES: Readonly<Record<EvidenceItem['source'], string>> = {
+  content: "containerd's content",
+  default: "this version's default",
+  file: 'a file',
+  introspection: 'containerd',
+  probe: 'a pull',
+  status: 'containerd',
+};
+
+function indentRest(text: string): string {
+  return text.replaceAll('\n', `\n${' '.repeat(CODE_COLUMN)}`);
+}

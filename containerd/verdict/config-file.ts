@@ -1,0 +1,34 @@
+import fs from 'node:fs/promises';
+
+const DEFAULT_CONFIG_FILE = '/etc/containerd/config.toml';
+
+/** Where distributions that bring their own containerd keep its configuration, by what their socket's path begins with. */
+const CONFIG_FILES: ReadonlyArray<{ readonly socket: string; readonly files: readonly string[] }> = [
+  {
+    socket: '/run/k3s/',
+    files: [
+      '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
+      '/var/lib/rancher/rke2/agent/etc/containerd/config.toml',
+    ],
+  },
+  { socket: '/run/k0s/', files: ['/etc/k0s/containerd.toml'] },
+  { socket: '/var/snap/microk8s/', files: ['/var/snap/microk8s/current/args/containerd.toml'] },
+];
+
+/** The configuration file of the containerd behind a socket, as far as a path tells; the usual one where none is there. */
+export async function findConfigFile(socket: string): Promise<string> {
+  const files = CONFIG_FILES.find((known) => socket.startsWith(known.socket))?.files ?? [];
+  for (const file of [...files, DEFAULT_CONFIG_FILE]) {
+    if (await isThere(file)) return file;
+  }
+  return files[0] ?? DEFAULT_CONFIG_FILE;
+}
+
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await fs.stat(file);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,148 @@
+import path from 'node:path';
+import { fixSettings } from './fixes.ts';
+import { type ImageSetting, type ImageSettings, localPullReasons } from './image-settings.ts';
+import type { Case } from './judge-containerd.ts';
+import { findPassedOver } from './passed-over.ts';
+import type { EvidenceItem, Reason } from './verdict.ts';
+
+/** Something in the settings that keeps containerd from asking the mirror. */
+type Problem = Omit<Reason, 'weighs' | 'fix'> & { readonly fix: string };
+
+/** Whether pulls reach a mirror. What the probe saw goes before what the settings promise. */
+export function judgePath(one: Case): readonly Reason[] {
+  const { evidence } = one;
+  const problems = findProblems(one);
+  if (evidence.probe.kind === 'reached') return problems.map((problem) => afterRestart(problem));
+  if (evidence.failedPlugin !== undefined) return notLoaded(one, problems);
+  if (problems.length > 0) {
+    return [...problems.map((problem) => ({ ...problem, weighs: 'incompatible' as const })), ...probeNote(one)];
+  }
+  if (evidence.probe.kind === 'not-reached') return [notReached(one)];
+  return unproven(one);
+}
+
+function afterRestart({ code, sentence, evidence, fix }: Problem): Reason {
+  return {
+    code: 'config-differs',
+    weighs: 'note',
+    sentence: `containerd asks the mirror now; once it is started again with what its files say it will not (${code}): ${sentence}`,
+    evidence,
+    fix,
+  };
+}
+
+function notLoaded({ evidence, context }: Case, problems: readonly Problem[]): readonly Reason[] {
+  const { name, failure } = evidence.failedPlugin as NonNullable<typeof evidence.failedPlugin>;
+  const known = problems.find(({ code }) => code === 'mirrors-beside-config-path');
+  const told: EvidenceItem = { source: 'introspection', value: failure };
+  if (known !== undefined) return [{ ...known, weighs: 'incompatible', evidence: [...known.evidence, told] }];
+  return [
+    {
+      code: 'cri-not-loaded',
+      weighs: 'incompatible',
+      sentence: `containerd runs without its plugin ${name}, so that kubelet can pull nothing: ${failure}`,
+      evidence: [told],
+      fix: `mend what containerd complains of in ${context.configFile}, then restart it`,
+    },
+  ];
+}
+
+function notReached({ evidence, context, configured }: Case): Reason {
+  const seen: EvidenceItem[] = [{ source: 'probe', value: 'pulled without asking' }];
+  if (configured !== undefined) seen.push(itemOf(configured.settings.configPath));
+  const looksGood = configured !== undefined || evidence.running.configPath !== undefined;
+  return {
+    code: 'probe-not-reached',
+    weighs: 'incompatible',
+    sentence: looksGood
+      ? `containerd's configuration names ${context.certsDir}, and yet a pull did not read the hosts.toml that was put there`
+      : `a pull did not read the hosts.toml that was put into ${context.certsDir}`,
+    evidence: seen,
+    fix: looksGood
+      ? `restart containerd, which reads its configuration only at its start; if that was done, see that ${context.certsDir} is the node's own folder, mounted at its path, and that containerd is started with ${context.configFile}`
+      : fixSettings({ config_path: context.certsDir }, context),
+  };
+}
+
+function probeNote({ evidence: { probe } }: Case): readonly Reason[] {
+  if (probe.kind !== 'failed') return [];
+  return [{ code: 'probe-failed', weighs: 'note', sentence: sentenceOf(probe.why), evidence: [], fix: undefined }];
+}
+
+/** Nobody tried, or trying told nothing: what the settings say stands. */
+function unproven({ evidence, configured }: Case): readonly Reason[] {
+  const { probe, running } = evidence;
+  const isTold = configured !== undefined || running.configPath !== undefined;
+  if (probe.kind === 'failed') {
+    const weighs = isTold ? 'note' : 'unknown';
+    return [{ code: 'probe-failed', weighs, sentence: sentenceOf(probe.why), evidence: [], fix: undefined }];
+  }
+  if (isTold) return [];
+  const sentence = 'nothing tells whether containerd asks the mirror';
+  return [{ code: 'path-unproven', weighs: 'unknown', sentence, evidence: [], fix: undefined }];
+}
+
+function sentenceOf(why: string): string {
+  return `whether containerd asks the mirror could not be tried: ${why}`;
+}
+
+function findProblems(one: Case): readonly Problem[] {
+  const { configured, evidence } = one;
+  const { configPath } = evidence.running;
+  if (configured === undefined) {
+    // A list is no problem by itself, and who pulls is not known.
+    if (configPath === undefined || configPath.includes(':')) return [];
+    return inPath(one, { value: configPath, place: undefined }, undefined);
+  }
+  const problems = inPath(one, configured.settings.configPath, configured.settings);
+  if (problems.length === 0) return problems;
+  const unread = findPassedOver(one, 'path', { config_path: one.context.certsDir });
+  return unread === undefined ? problems : [unread, ...problems];
+}
+
+function inPath(one: Case, configPath: ImageSetting<string>, settings: ImageSettings | undefined): readonly Problem[] {
+  const { context } = one;
+  const { certsDir, version } = context;
+  const fix = fixSettings({ config_path: certsDir }, context);
+  const seen = itemOf(configPath);
+  if (settings !== undefined) {
+    const beside = besideConfigPath(one, settings);
+    if (beside !== undefined) return [beside];
+  }
+  if (configPath.value === '') {
+    const sentence = 'containerd has no config_path, so it reads no hosts.toml and asks no mirror';
+    return [{ code: 'config-path-empty', sentence, evidence: [seen], fix }];
+  }
+  const folders = configPath.value.split(':').filter((folder) => folder !== '');
+  const pullsItself = settings === undefined || version === undefined ? [] : localPullReasons(settings, version);
+  if (configPath.value.includes(':') && pullsItself.length === 0) {
+    const sentence = `config_path is a list, ${configPath.value}, which containerd's transfer service takes for the name of one folder: it reads no hosts.toml and asks no mirror`;
+    return [{ code: 'config-path-list', sentence, evidence: [seen], fix }];
+  }
+  if (!folders.some((folder) => path.resolve(folder) === path.resolve(certsDir))) {
+    const sentence = `containerd reads ${configPath.value}, and the mirror's files are in ${certsDir}`;
+    const other = `or let Miroir write where containerd reads, with --certs-dir ${folders[0]}`;
+    return [{ code: 'config-path-elsewhere', sentence, evidence: [seen], fix: `${fix}\n${other}` }];
+  }
+  return [];
+}
+
+/** `mirrors`, and with 1.x `configs` with TLS: a containerd that has them beside config_path does not load its CRI plugin. */
+function besideConfigPath({ context }: Case, settings: ImageSettings): Problem | undefined {
+  const { mirrors, tlsConfigs, configPath } = settings;
+  const isOne = (context.version?.major ?? 2) < 2;
+  const old = mirrors.value > 0 ? mirrors : isOne && tlsConfigs.value > 0 ? tlsConfigs : undefined;
+  if (old === undefined || configPath.value === '') return undefined;
+  const name = old === mirrors ? 'registry.mirrors' : 'registry.configs with tls';
+  return {
+    code: 'mirrors-beside-config-path',
+    sentence: `${name} and config_path exclude each other: containerd does not load its CRI plugin, and kubelet can pull nothing`,
+    evidence: [{ source: 'file', ...old.place, value: name }, itemOf(configPath)],
+    fix: `move what ${name} says into hosts.toml files in ${context.certsDir}, take it out of ${old.place?.file ?? context.configFile}, then restart containerd`,
+  };
+}
+
+function itemOf({ value, place }: ImageSetting<string>): EvidenceItem {
+  const text = `config_path = ${JSON.stringify(value)}`;
+  return place === undefined ? { source: 'default', value: text } : { source: 'file', ...place, value: text };
+}
