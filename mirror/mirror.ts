@@ -3,13 +3,13 @@ import { Registry as MetricsRegistry } from 'prom-client';
 import { parseSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
 import { MiroirError } from '../common/errors.ts';
 import type { HostPort } from '../common/host-port.ts';
+import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
 import type { Component } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
 import { type ConfiguredRegistry, configureRegistry } from '../containerd/configure.ts';
 import { createAdvertiser } from './advertiser.ts';
-import { createHealthApp } from './health/server.ts';
 import { createIntroductions } from './introductions.ts';
 import { createMirrorMetrics } from './metrics.ts';
 import { createPeerClient } from './peers/client.ts';
@@ -143,7 +143,9 @@ async function buildParts(
       { name: 'swarm', missing: () => (router.isReady() ? undefined : 'members are still being tried') },
       { name: 'content', missing: () => (advertiser.isReady() ? undefined : 'not yet told to the swarm') },
     ],
-    status: () => ({ members: router.members(), router: options.router, zone: options.zone }),
+    pages: {
+      '/status': () => ({ members: router.members(), router: options.router, zone: options.zone }),
+    },
   });
   return [
     {

@@ -38,7 +38,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@libp2p/': ['mirror/swarm/'],
   '@multiformats/': ['mirror/swarm/'],
   commander: ['cli/'],
-  fastify: ['mirror/health/', 'webhook/'],
+  fastify: ['webhook/', 'common/http/'],
   libp2p: ['mirror/swarm/'],
   multiformats: ['mirror/swarm/'],
   'prom-client': ['mirror/', 'webhook/', 'common/'],

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Counter, Registry } from 'prom-client';
-import { createHealthApp, type ReadinessCheck } from './server.ts';
+import { createHealthApp, type ReadinessCheck } from './health-app.ts';
 
 function startHealth(t: test.TestContext, checks: readonly ReadinessCheck[]) {
   const metrics = new Registry();
   new Counter({ name: 'miroir_example_total', help: 'An example.', registers: [metrics] }).inc(3);
-  const app = createHealthApp({ checks, metrics, status: () => ({ members: [] }) });
+  const app = createHealthApp({ checks, metrics, pages: { '/status': () => ({ members: [] }) } });
   t.after(() => app.close());
   return app;
 }
@@ -32,7 +32,7 @@ test('is ready when nothing is missing, and alive whatever is', async (t) => {
   assert.equal((await unready.inject('/livez')).statusCode, 200);
 });
 
-test('serves metrics in the text format and the status as JSON', async (t) => {
+test('serves metrics in the text format and its pages as JSON', async (t) => {
   const app = startHealth(t, []);
 
   const metrics = await app.inject('/metrics');

@@ -1,7 +1,7 @@
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Registry as MetricsRegistry } from 'prom-client';
 
-/** One thing that must work before the mirror is of use, and whether it does. */
+/** One thing that must work before the process is of use, and whether it does. */
 export interface ReadinessCheck {
   readonly name: string;
   /** What is missing, in words for the person who reads `/readyz`; undefined when ready. */
@@ -11,17 +11,16 @@ export interface ReadinessCheck {
 export interface HealthDeps {
   readonly checks: readonly ReadinessCheck[];
   readonly metrics: MetricsRegistry;
-  /** What `/status` answers: plain data. */
-  readonly status: () => unknown;
+  /** Further paths, and what is answered there as JSON. */
+  readonly pages: Readonly<Record<string, () => unknown>>;
 }
 
 /** Probes and scrapes are small; nothing else is taken in. */
 const REQUEST_BYTES_MAX = 1024;
-
 /** A scraper that does not send its request by then is cut off. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** The plain listener for kubelet, Prometheus and `miroir status`. It answers nothing about any image. */
+/** The plain listener for the kubelet, Prometheus and `miroir status`. It answers nothing about any image. */
 export function createHealthApp(deps: HealthDeps): FastifyInstance {
   const app = fastify({
     logger: false,
@@ -41,6 +40,6 @@ export function createHealthApp(deps: HealthDeps): FastifyInstance {
     const text = await deps.metrics.metrics();
     return reply.type(deps.metrics.contentType).send(text);
   });
-  app.get('/status', () => deps.status());
+  for (const [path, answer] of Object.entries(deps.pages)) app.get(path, () => answer());
   return app;
 }
