@@ -23,6 +23,8 @@ interface Recipe {
   readonly flags: readonly string[];
   /** A variable that the linker sets to the version, for programs that would not know it otherwise. */
   readonly versionVariable?: string;
+  /** What that variable starts with, before the number. */
+  readonly versionPrefix?: 'v';
 }
 
 const RECIPES: Readonly<Record<string, Recipe>> = {
@@ -30,6 +32,13 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     module: 'github.com/containerd/containerd/v2',
     flags: ['-tags=no_btrfs no_devmapper no_zfs'], // Snapshotters that need C libraries and that no node here has.
     versionVariable: 'github.com/containerd/containerd/v2/version.Version',
+  },
+  etcd: { module: 'go.etcd.io/etcd/server/v3', flags: [] },
+  kubernetes: {
+    module: 'k8s.io/kubernetes',
+    flags: [],
+    versionVariable: 'k8s.io/component-base/version.gitVersion',
+    versionPrefix: 'v',
   },
   'oci-conformance': { module: 'github.com/opencontainers/distribution-spec/conformance', flags: [] },
 };
@@ -67,7 +76,10 @@ export async function buildProgram(
   const draft = fs.mkdtempSync(path.join(BIN_ROOT, '.building-'));
   try {
     progress(`${title}: fetching and compiling, minutes when Go has none of it yet`);
-    const setVersion = recipe.versionVariable === undefined ? '' : ` -X ${recipe.versionVariable}=${version}`;
+    const setVersion =
+      recipe.versionVariable === undefined
+        ? ''
+        : ` -X ${recipe.versionVariable}=${recipe.versionPrefix ?? ''}${version}`;
     const flags = [...COMMON_FLAGS, ...recipe.flags, `-ldflags=-s -w${setVersion}`];
     await runGo(['build', '-v', ...flags, '-o', `${draft}/`, ...tools], { source, title }, progress, signal);
     fs.writeFileSync(path.join(draft, STAMP_FILE), stamp);

@@ -46,3 +46,17 @@ function debianVersion(): string | undefined {
   knownDebianVersion ??= / (\d+\.\d+\.\d+)/.exec(execFileSync(program, ['--version'], { encoding: 'utf8' }))?.[1];
   return knownDebianVersion;
 }
+
+/** The folder of a built program, of its newest version. Throws ERR_LAB_REQUIREMENT_MISSING, which says how to build it. */
+export function findBuilt(name: string): string {
+  const folders = fs.existsSync(BIN_ROOT) ? fs.readdirSync(BIN_ROOT) : [];
+  const newest = folders
+    .filter((folder) => folder.startsWith(`${name}-`))
+    .toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }))
+    .at(-1);
+  if (newest !== undefined) return path.join(BIN_ROOT, newest);
+  throw new LabError(
+    'ERR_LAB_REQUIREMENT_MISSING',
+    `there is no ${name} in ${BIN_ROOT}; get it with: npm run lab -- build ${name}`,
+  );
+}

@@ -20,6 +20,7 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   nft: 'nftables',
   nsenter: 'util-linux',
   runc: 'runc',
+  setpriv: 'util-linux',
   tc: 'iproute2',
   unshare: 'util-linux',
 };
