@@ -3,6 +3,7 @@ import { hasCode } from '../../common/errors.ts';
 import { formatHostPort } from '../../common/host-port.ts';
 import { canonicalIp } from './membership.ts';
 import type { DropReason } from './metrics.ts';
+import { raiseWindowRarely } from './rare-window.ts';
 import {
   createFrameParser,
   FRAME_GETS_MAX,
@@ -230,6 +231,7 @@ export function openSession(deps: SessionDeps): Session {
 
   // Beats keep it in use as far as libp2p's own, much longer timeout goes.
   stream.maxWriteBufferLength = UNSENT_BYTES_MAX;
+  raiseWindowRarely(stream);
   stream.addEventListener('message', ({ data }) => {
     heardAt = now();
     for (const chunk of data instanceof Uint8Array ? [data] : data) {
