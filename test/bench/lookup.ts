@@ -2,7 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Key, Router } from '../../mirror/swarm/router.ts';
 import { atMost, type BenchOptions, type BenchResult, median, percentile, rounded } from './bench.ts';
-import { joinMany, numberedKey, type SwarmOfMany } from './contestants/swarm-of-many.ts';
+import { eachSwarm } from './contestants/each-swarm.ts';
+import { numberedKey } from './contestants/swarm-of-many.ts';
 
 /** With 100 members, kad takes minutes of CPU to join and to announce: it shows what it is in a smaller swarm. */
 const SWARMS = [
@@ -17,54 +18,54 @@ const SETTLE_MS = 6_000;
 const FOUND_P99_MS_MAX = 10;
 const ABSENT_P99_MS_MAX = 25;
 
-interface Contest {
-  readonly swarm: SwarmOfMany;
-  readonly lookups: number;
+interface Samples {
   readonly foundMs: number[];
   readonly absentMs: number[];
   cpuMs: number;
   missed: number;
 }
 
-/** One swarm after the other: 100 members that only keep in touch take half a core. */
-export async function run({ progress, signal }: BenchOptions): Promise<BenchResult> {
-  const contests: Contest[] = [];
-  for (const { router, members, lookups } of SWARMS) {
-    progress(`${router}: ${members} members join and ${HOLDERS} of them announce ${KEYS} keys`);
-    const swarm = await joinMany(router, members, signal);
-    try {
-      const contest: Contest = { swarm, lookups, foundMs: [], absentMs: [], cpuMs: 0, missed: 0 };
-      contests.push(contest);
+export async function run(options: BenchOptions): Promise<BenchResult> {
+  const { progress, signal } = options;
+  const measured = await eachSwarm(
+    SWARMS,
+    async ({ name, routers }, { lookups }) => {
+      progress(`${name}: ${HOLDERS} members announce ${KEYS} keys`);
       const entries = Array.from({ length: KEYS }, (_, index) => ({ key: numberedKey('held', index) }));
-      for (const holder of swarm.routers.slice(0, HOLDERS)) await holder.advertise(entries, signal);
+      for (const holder of routers.slice(0, HOLDERS)) await holder.advertise(entries, signal);
       // While members have just joined, more of them are asked: that is not the rule.
       await delay(SETTLE_MS, undefined, { signal });
+      const samples: Samples = { foundMs: [], absentMs: [], cpuMs: 0, missed: 0 };
       for (let round = 0; round <= ROUNDS; round += 1) {
-        await measure(contest, round, signal);
-        progress(`${router}: round ${round} of ${ROUNDS}`);
+        const into = round === 0 ? { ...samples, foundMs: [], absentMs: [] } : samples; // The first only warms up.
+        await measure(routers.slice(HOLDERS), { round, lookups }, into, signal);
+        progress(`${name}: round ${round} of ${ROUNDS}`);
       }
-    } finally {
-      await swarm.stop();
-    }
-  }
-  return summarize(contests);
+      return { row: rowOf(samples), limits: name === 'one-hop' ? limitsOf(samples) : [] };
+    },
+    options,
+  );
+  return { name: 'lookup', unit: 'ms', ...measured };
 }
 
-async function measure(contest: Contest, round: number, signal: AbortSignal): Promise<void> {
-  const askers = contest.swarm.routers.slice(HOLDERS);
+async function measure(
+  askers: readonly Router[],
+  { round, lookups }: { readonly round: number; readonly lookups: number },
+  into: Samples,
+  signal: AbortSignal,
+): Promise<void> {
   const startedAt = process.cpuUsage();
-  for (let index = 0; index < contest.lookups; index += 1) {
+  for (let index = 0; index < lookups; index += 1) {
     const asker = askers[index % askers.length] as Router;
     const held = await timeToFirst(asker, numberedKey('held', index % KEYS), signal);
     const absent = await timeToFirst(asker, numberedKey(`absent in round ${round}`, index), signal);
     if (absent.isFound) throw new Error('found what nobody has');
-    if (round === 0) continue; // The first round only warms up.
-    contest.foundMs.push(held.tookMs);
-    contest.absentMs.push(absent.tookMs);
-    if (!held.isFound) contest.missed += 1;
+    if (!held.isFound) into.missed += 1;
+    into.foundMs.push(held.tookMs);
+    into.absentMs.push(absent.tookMs);
   }
   const { user, system } = process.cpuUsage(startedAt);
-  if (round > 0) contest.cpuMs += (user + system) / 1000;
+  into.cpuMs += (user + system) / 1000;
 }
 
 async function timeToFirst(router: Router, key: Key, signal: AbortSignal) {
@@ -76,28 +77,24 @@ async function timeToFirst(router: Router, key: Key, signal: AbortSignal) {
   return { tookMs, isFound: done !== true };
 }
 
-function summarize(contests: readonly Contest[]): BenchResult {
-  const rows = contests.map(({ swarm, foundMs, absentMs, cpuMs, missed }) => ({
-    router: swarm.name,
-    members: swarm.routers.length,
-    lookups: foundMs.length + absentMs.length,
+function rowOf({ foundMs, absentMs, cpuMs, missed }: Samples) {
+  const lookups = foundMs.length + absentMs.length;
+  return {
+    lookups,
     'found p50': rounded(median(foundMs)),
     'found p99': rounded(percentile(foundMs, 99)),
     'absent p50': rounded(median(absentMs)),
     'absent p99': rounded(percentile(absentMs, 99)),
     missed,
     // Of all members together, as those that answer work for it too.
-    'CPU a lookup': rounded(cpuMs / (foundMs.length + absentMs.length)),
-  }));
-  const [oneHop] = contests as [Contest];
-  return {
-    name: 'lookup',
-    unit: 'ms',
-    rows,
-    limits: [
-      atMost('one-hop, first provider p99', percentile(oneHop.foundMs, 99), FOUND_P99_MS_MAX),
-      atMost('one-hop, held keys missed', oneHop.missed, 0),
-      atMost('one-hop, absent p99', percentile(oneHop.absentMs, 99), ABSENT_P99_MS_MAX),
-    ],
+    'CPU a lookup': rounded(cpuMs / lookups),
   };
+}
+
+function limitsOf({ foundMs, absentMs, missed }: Samples) {
+  return [
+    atMost('one-hop, first provider p99', percentile(foundMs, 99), FOUND_P99_MS_MAX),
+    atMost('one-hop, held keys missed', missed, 0),
+    atMost('one-hop, absent p99', percentile(absentMs, 99), ABSENT_P99_MS_MAX),
+  ];
 }

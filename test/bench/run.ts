@@ -43,7 +43,7 @@ const command = new Command('bench')
   .option('--json', 'print one JSON object per benchmark instead of tables')
   .addHelpText(
     'after',
-    '\nExits with 1 when a promise is broken. Wants a quiet machine; progress goes to standard error.',
+    '\nExits with 1 when a promise is broken or a benchmark fails. Wants a quiet machine; progress goes to standard error.',
   )
   .parse();
 
@@ -53,8 +53,14 @@ if (unknown.length > 0)
   command.error(`There is no benchmark ${unknown.join(', ')}. There are: ${names.join(', ')}.`, { exitCode: 2 });
 
 for (const name of chosen) {
-  const result = await runBench(name);
-  process.stdout.write(`${command.opts<{ json?: true }>().json ? JSON.stringify(result) : formatTable(result)}\n`);
-  if (result.limits.some(({ ok }) => !ok)) process.exitCode = 1;
+  try {
+    const result = await runBench(name);
+    process.stdout.write(`${command.opts<{ json?: true }>().json ? JSON.stringify(result) : formatTable(result)}\n`);
+    if (result.limits.some(({ ok }) => !ok)) process.exitCode = 1;
+  } catch (error) {
+    // The others can still be measured.
+    process.stderr.write(`${name} failed: ${(error as Error).stack}\n`);
+    process.exitCode = 1;
+  }
 }
 process.exit();
