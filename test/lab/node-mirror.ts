@@ -23,10 +23,8 @@ export interface MirrorOptions {
 
 /** Starts `miroir mirror` in a node; resolves when it says that it is ready. Its log is `mirror.log` in the node's folder. */
 export async function startMirror(deps: MirrorDeps, options: MirrorOptions, signal: AbortSignal): Promise<Program> {
-  const { advertiseAddress, members, swarmKeyFile, extraArgs } = options;
-  const flags = { 'advertise-address': advertiseAddress, members: members.join(','), 'swarm-key-file': swarmKeyFile };
-  const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, value]);
-  const mirror = deps.start('mirror', [...MIROIR, 'mirror', ...args, ...extraArgs]);
+  const { advertiseAddress } = options;
+  const mirror = deps.start('mirror', [...MIROIR, 'mirror', ...mirrorFlags(options)]);
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
   const complain = () => `the mirror of ${advertiseAddress} is not ready: ${mirror.logTail()}`;
   const isReady = (): Promise<boolean> => {
@@ -38,4 +36,15 @@ export async function startMirror(deps: MirrorDeps, options: MirrorOptions, sign
   };
   await until(isReady, deadline, complain);
   return mirror;
+}
+
+/** The lab's own flags, without those that the caller sets: a flag may be given once, and members named in one way. */
+function mirrorFlags({ advertiseAddress, members, swarmKeyFile, extraArgs }: MirrorOptions): readonly string[] {
+  const isSet = (prefix: string) => extraArgs.some((arg) => arg.startsWith(prefix));
+  return [
+    ...(isSet('--advertise-address') ? [] : ['--advertise-address', advertiseAddress]),
+    ...(isSet('--members') ? [] : ['--members', members.join(',')]),
+    ...(isSet('--swarm-key-file') ? [] : ['--swarm-key-file', swarmKeyFile]),
+    ...extraArgs,
+  ];
 }

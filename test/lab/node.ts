@@ -49,7 +49,7 @@ export interface LabNode {
   containerd(): Program;
   /** Runs `miroir configure`; containerd reads what it writes at the next pull. */
   configure(extraArgs?: readonly string[], signal?: AbortSignal): Promise<Output>;
-  /** Starts the node's mirror, member of a swarm of all the lab's nodes; resolves when it is ready. Later flags win. */
+  /** Starts the node's mirror, member of a swarm of all the lab's nodes; resolves when it is ready. Its own flags go before the lab's. */
   startMirror(extraArgs?: readonly string[], signal?: AbortSignal): Promise<Program>;
   /** Does nothing when no mirror runs. */
   stopMirror(signal?: NodeJS.Signals): Promise<void>;
