@@ -1,4 +1,5 @@
 import { createHash, hkdfSync } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { MiroirError } from '../common/errors.ts';
 
 /** The secret that the members of a swarm share, and by which they know each other. */
@@ -20,26 +21,39 @@ const KEY_LINE = /^[0-9a-fA-F]{64}$/;
 const KEY_ID_DIGITS = 16;
 const HOW_TO_MAKE_ONE = 'make one with: openssl rand -hex 32';
 
+/** Throws ERR_SWARM_KEY_INVALID as `parseSwarmKeys` does, also for a file that cannot be read. */
+export async function readSwarmKeys(file: string): Promise<SwarmKey[]> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw invalid(code === 'ENOENT' ? `it is not there (${HOW_TO_MAKE_ONE} > ${file})` : message, file, { cause });
+  }
+  return parseSwarmKeys(text, file);
+}
+
 /**
  * Parses the text of a swarm key file: one key a line as 64 hex digits, `#` comments and blank lines. The first key is
  * the one in use; the others are still accepted, so that a rotation can pass through the swarm node by node.
  *
- * Throws ERR_SWARM_KEY_INVALID, which names the line and never shows what is on it.
+ * Throws ERR_SWARM_KEY_INVALID, which names the file and the line and never shows what is on it.
  */
-export function parseSwarmKeys(text: string): SwarmKey[] {
+export function parseSwarmKeys(text: string, file = ''): SwarmKey[] {
   const keys: SwarmKey[] = [];
   for (const [index, line] of text.split('\n').entries()) {
     const content = line.replace(/#.*/s, '').trim();
     if (content === '') continue;
     if (!KEY_LINE.test(content)) {
-      throw invalid(`line ${index + 1} is not a key: a key is 64 hex digits (${HOW_TO_MAKE_ONE})`);
+      throw invalid(`line ${index + 1} is not a key: a key is 64 hex digits (${HOW_TO_MAKE_ONE})`, file);
     }
     const key = createSwarmKey(Buffer.from(content, 'hex'));
-    if (keys.some(({ id }) => id === key.id)) throw invalid(`line ${index + 1} repeats a key: remove it`);
-    if (keys.length === KEYS_MAX) throw invalid(`line ${index + 1} is one key too many: keep at most ${KEYS_MAX}`);
+    if (keys.some(({ id }) => id === key.id)) throw invalid(`line ${index + 1} repeats a key: remove it`, file);
+    if (keys.length === KEYS_MAX)
+      throw invalid(`line ${index + 1} is one key too many: keep at most ${KEYS_MAX}`, file);
     keys.push(key);
   }
-  if (keys.length === 0) throw invalid(`there is no key (${HOW_TO_MAKE_ONE})`);
+  if (keys.length === 0) throw invalid(`there is no key (${HOW_TO_MAKE_ONE})`, file);
   return keys;
 }
 
@@ -54,6 +68,6 @@ function createSwarmKey(secret: Buffer): SwarmKey {
   return Object.defineProperty({ id } as SwarmKey, 'secret', { value: new Uint8Array(secret) });
 }
 
-function invalid(problem: string): MiroirError {
-  return new MiroirError('ERR_SWARM_KEY_INVALID', `swarm key file: ${problem}`);
+function invalid(problem: string, file: string, options?: ErrorOptions): MiroirError {
+  return new MiroirError('ERR_SWARM_KEY_INVALID', `swarm key file${file && ` ${file}`}: ${problem}`, options);
 }

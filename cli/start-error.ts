@@ -1,11 +1,12 @@
 import type { ErrorCode, MiroirError } from '../common/errors.ts';
 import { formatHostPort, type HostPort } from '../common/host-port.ts';
 
-/** What to do about errors whose messages only say what is wrong. */
+/** What to do, and which setting to look at: the messages themselves know nothing of the command line. */
 const FIXES: Partial<Readonly<Record<ErrorCode, string>>> = {
   ERR_CONTAINERD_UNAVAILABLE: 'start containerd, or name its socket with --containerd-socket',
-  ERR_CONTENT_ROOT_UNREADABLE: "run as root, with containerd's root folder at the path it has on the node",
-  ERR_SWARM_KEY_INVALID: 'name a file with a good key with --swarm-key-file',
+  ERR_CONTAINERD_CALL_FAILED: 'see whether --containerd-socket is the socket of a containerd, and what it logs',
+  ERR_DEADLINE_EXCEEDED: 'see whether containerd hangs, or name its socket with --containerd-socket',
+  ERR_SWARM_KEY_INVALID: 'or name another file with --swarm-key-file',
   ERR_HOSTS_FILE_INVALID: 'mend that file or move it away; nothing was changed',
 };
 
@@ -19,7 +20,8 @@ export function explainError(error: MiroirError, addresses: ReadonlyMap<string, 
 }
 
 function listenFix({ message }: MiroirError, addresses: ReadonlyMap<string, HostPort>): string {
-  const flags = [...addresses].filter(([, address]) => message.includes(formatHostPort(address))).map(([flag]) => flag);
+  const words = message.split(/:?\s/); // Whole ones: 0.0.0.0:2998 is not 0.0.0.0:29983.
+  const flags = [...addresses].filter(([, address]) => words.includes(formatHostPort(address))).map(([flag]) => flag);
   const named = flags.length > 0 ? ` with ${flags.join(' or ')}` : '';
   return `see what listens there with ss -ltnp, or choose another address${named}`;
 }

@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import { Registry as MetricsRegistry } from 'prom-client';
-import { parseSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
-import { MiroirError } from '../common/errors.ts';
+import { readSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
 import type { HostPort } from '../common/host-port.ts';
 import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
@@ -195,15 +193,4 @@ function membershipList(members: MirrorOptions['members']): MembershipList {
     case 'file':
       return { type: 'file', path: members.path };
   }
-}
-
-async function readSwarmKeys(path: string): Promise<readonly SwarmKey[]> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    const message = `the swarm key file ${path} cannot be read: make one with openssl rand -hex 32 > ${path}`;
-    throw new MiroirError('ERR_SWARM_KEY_INVALID', message, { cause });
-  }
-  return parseSwarmKeys(text);
 }

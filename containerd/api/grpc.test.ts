@@ -117,7 +117,7 @@ for (const { title, handler, code, message } of [
     title: 'a dropped connection',
     handler: (stream) => stream.session?.destroy(),
     code: 'ERR_CONTAINERD_UNAVAILABLE',
-    message: /--containerd-socket/,
+    message: /^containerd does not answer at /,
   },
   {
     title: 'a message of 4 GiB',
@@ -161,13 +161,13 @@ test('a call that is aborted is ERR_ABORTED, and the server learns of it', async
   await assert.rejects(grpc.unary(SERVICE, ECHO, '', SOON, aborting.signal), { code: 'ERR_ABORTED' });
 });
 
-test('a socket that is not there is named, with the setting', async (t) => {
+test('a socket that is not there is named', async (t) => {
   const grpc = createGrpcConnection({ socket: '/nowhere/containerd.sock', headers: {} });
   t.after(() => grpc.close());
 
   await assert.rejects(grpc.unary(SERVICE, ECHO, '', SOON, t.signal), (error: Error & { code: string }) => {
     assert.equal(error.code, 'ERR_CONTAINERD_UNAVAILABLE');
-    assert.match(error.message, /\/nowhere\/containerd\.sock .*ENOENT.*--containerd-socket/);
+    assert.match(error.message, /\/nowhere\/containerd\.sock .*ENOENT/);
     return true;
   });
 });

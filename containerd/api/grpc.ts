@@ -186,7 +186,7 @@ function unavailable(socket: string, cause: unknown): MiroirError {
   const reason = root instanceof Error ? ` (${root.message})` : '';
   return new MiroirError(
     'ERR_CONTAINERD_UNAVAILABLE',
-    `containerd does not answer at ${socket}${reason}: is it running, and is --containerd-socket its socket?`,
+    `containerd does not answer at ${socket}${reason}`,
     cause === undefined ? {} : { cause },
   );
 }
