@@ -4,8 +4,8 @@ import { constants } from 'node:os';
 import { createLogger } from '../common/log.ts';
 import { EXIT_FAULT, runProgram } from './program.ts';
 
-/** What is still in flight after this is cut off: containerd resumes it elsewhere. Kubernetes waits 30 s before it kills. */
-const STOP_TIMEOUT_MS = 10_000;
+/** A mirror lets running transfers go on for 10 s, and closing takes moments. Kubernetes waits 30 s before it kills. */
+const STOP_TIMEOUT_MS = 20_000;
 
 const log = createLogger({ write: (line) => process.stdout.write(line), now: () => new Date() }, { level: 'info' });
 const stopping = new AbortController();

@@ -22,7 +22,9 @@ export async function runMirror(
     return EXIT_MISTAKE;
   }
   if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+  log.info('Mirror stopping');
   await mirror.stop();
+  log.info('Mirror stopped');
   return EXIT_OK;
 }
 

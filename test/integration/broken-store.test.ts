@@ -11,13 +11,13 @@ import { createLab, type Lab } from '../lab/lab.ts';
 import { until } from '../lab/namespace.ts';
 import type { LabNode } from '../lab/node.ts';
 import type { PushedImage } from '../lab/push.ts';
+import { CONTENT, ingestedBytes } from './ingested-bytes.ts';
 
 const DEADLINE_MS = 120_000;
 /** Much more than the buffers on its way hold, so that a transfer of the first can be broken in its middle. */
 const LARGE_LAYER_BYTES = 20_000_000;
 const LAYERS = [{ bytes: LARGE_LAYER_BYTES }, { bytes: 500_000, gzip: true }];
 const SLOW_BYTES_PER_SECOND = 8_000_000;
-const CONTENT = 'var-lib-containerd/io.containerd.content.v1.content';
 
 interface Pair {
   readonly lab: Lab;
@@ -130,14 +130,4 @@ for (const version of ['1.6.20', '2.4']) {
     const { bytes, gets } = byDigest[largeLayer(image)] ?? { bytes: 0, gets: 0 };
     assert.ok(gets === 1 && bytes > 0 && bytes < LARGE_LAYER_BYTES, `${gets} GETs of ${bytes} bytes at upstream`);
   });
-}
-
-/** What the largest ingest of the node's containerd holds. */
-function ingestedBytes(node: LabNode): number {
-  const folder = path.join(node.folder, CONTENT, 'ingest');
-  const entries = fs.existsSync(folder) ? fs.readdirSync(folder) : []; // Before the first pull there is none.
-  const sizes = entries.map((entry) => {
-    return fs.statSync(path.join(folder, entry, 'data'), { throwIfNoEntry: false })?.size ?? 0;
-  });
-  return Math.max(0, ...sizes);
 }

@@ -4,8 +4,8 @@ import fs from 'node:fs';
 import { LabError } from './lab-error.ts';
 import { childrenOf, identifyProcess, isAlive, type ProcessId, signalProcess } from './process-id.ts';
 
-/** What a program gets to clean up after itself before it is killed. */
-const STOP_GRACE_MS = 10_000;
+/** What a program gets to clean up after itself before it is killed. A mirror lets transfers go on for 10 s. */
+const STOP_GRACE_MS = 20_000;
 /** Of a failed command's or program's output: enough for its last error. */
 const OUTPUT_TAIL_CHARS = 4000;
 
@@ -115,10 +115,12 @@ export interface Program {
   /** The program itself, as this process sees it; undefined once it has ended. */
   pid(): number | undefined;
   isRunning(): boolean;
+  /** What it exited with, 128 and more for a signal; undefined while it runs. */
+  exitCode(): number | undefined;
   /** What it wrote last. */
   logTail(): string;
   readonly exited: Promise<void>;
-  /** Sends the signal, SIGTERM unless told, and resolves when the program is gone; one that stays is killed after 10 s. */
+  /** Sends the signal, SIGTERM unless told, and resolves when the program is gone; one that stays is killed after 20 s. */
   stop(signal?: NodeJS.Signals): Promise<void>;
 }
 
@@ -143,6 +145,7 @@ export function startProgram(holder: ProcessId, options: ProgramOptions): Progra
   return {
     pid,
     isRunning,
+    exitCode: () => child.exitCode ?? undefined,
     exited,
     logTail: () => tailOfFile(options.logFile),
     stop: async (signal = 'SIGTERM') => {

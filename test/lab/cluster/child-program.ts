@@ -23,6 +23,7 @@ export function startChildProgram(argv: readonly string[], logFile: string): Pro
   return {
     pid: () => (isRunning() ? child.pid : undefined),
     isRunning,
+    exitCode: () => child.exitCode ?? undefined,
     exited,
     logTail: () => tailOfFile(logFile),
     stop: async (signal = 'SIGTERM') => {
