@@ -65,9 +65,9 @@ const UNFINISHED = new RegExp(
   ].join('|'),
 );
 
-/** Where this very checkout lies, when that is a name that nobody writes by chance, and people's home folders. */
+/** Where this very checkout lies, when that is a name that nobody writes by chance, and people's home folders; two are of GKE's nodes. */
 const MACHINE_PATHS = new RegExp(
-  `${ROOT.split('/').length > 2 ? `(?<![\\w.)}>])${RegExp.escape(ROOT)}(?![\\w-])|` : ''}/(?:home|Users)/[a-z]\\w*/`,
+  `${ROOT.split('/').length > 2 ? `(?<![\\w.)}>])${RegExp.escape(ROOT)}(?![\\w-])|` : ''}/(?:home|Users)/(?!kubernetes/|containerd/)[a-z]\\w*/`,
   'g',
 );
 

@@ -14,11 +14,13 @@ const CONFIG_FILES: ReadonlyArray<{ readonly socket: string; readonly files: rea
   { socket: '/run/k0s/', files: ['/etc/k0s/containerd.toml'] },
   { socket: '/var/snap/microk8s/', files: ['/var/snap/microk8s/current/args/containerd.toml'] },
 ];
+/** Talos runs kubelet's containerd with this one; /etc/containerd is that of its system services. */
+const TALOS_CONFIG_FILE = '/etc/cri/containerd.toml';
 
 /** The configuration file of the containerd behind a socket, as far as a path tells; the usual one where none is there. */
 export async function findConfigFile(socket: string): Promise<string> {
   const files = CONFIG_FILES.find((known) => socket.startsWith(known.socket))?.files ?? [];
-  for (const file of [...files, DEFAULT_CONFIG_FILE]) {
+  for (const file of [...files, TALOS_CONFIG_FILE, DEFAULT_CONFIG_FILE]) {
     if (await isThere(file)) return file;
   }
   return files[0] ?? DEFAULT_CONFIG_FILE;

@@ -46,7 +46,7 @@ export async function gatherEvidence(
     configFile,
     config,
     certsDir,
-    distribution: detectDistribution({ socket, version: version.value, config }),
+    distribution: detectDistribution({ socket, configFile, config }),
     running: runningFromPlugins(plugins) ?? runningFromStatus(status?.info['config']),
     failedPlugin: failedPlugin(plugins),
     probe: isReachable && isProbed ? await probe(deps, certsDir, signal) : { kind: 'not-run' },

@@ -51,7 +51,9 @@ export function readImageSettings(cri: ConfigTable | undefined, version: Contain
 
   const mirrors = count('mirrors');
   const configPath = read(['registry', 'config_path'], '', isString);
-  const isDefaulted = isAtLeast(version, 2, 2) && configPath.value === '' && mirrors.value === 0;
+  // 2.2.0 and 2.2.1 have the default beside mirrors too, and do not load their CRI plugin then.
+  const isEager = version.major === 2 && version.minor === 2 && version.patch < 2;
+  const isDefaulted = isAtLeast(version, 2, 2) && configPath.value === '' && (mirrors.value === 0 || isEager);
   return {
     configPath: isDefaulted ? { value: CONFIG_PATH_SINCE_2_2, place: configPath.place } : configPath,
     mirrors,

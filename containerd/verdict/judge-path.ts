@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { fixSettings } from './fixes.ts';
+import { fixSettings, ownCertsDir } from './fixes.ts';
 import { type ImageSetting, type ImageSettings, localPullReasons } from './image-settings.ts';
 import type { Case } from './judge-containerd.ts';
 import { findPassedOver } from './passed-over.ts';
@@ -121,8 +121,11 @@ function inPath(one: Case, configPath: ImageSetting<string>, settings: ImageSett
   }
   if (!folders.some((folder) => path.resolve(folder) === path.resolve(certsDir))) {
     const sentence = `containerd reads ${configPath.value}, and the mirror's files are in ${certsDir}`;
-    const other = `or let Miroir write where containerd reads, with --certs-dir ${folders[0]}`;
-    return [{ code: 'config-path-elsewhere', sentence, evidence: [seen], fix: `${fix}\n${other}` }];
+    const own = folders.length === 1 ? folders[0] : ownCertsDir(context.distribution);
+    const follow = own === undefined ? '' : `run miroir with --certs-dir ${own}, the folder that containerd reads`;
+    const isOwn = own !== undefined && own === ownCertsDir(context.distribution);
+    const fixes = [follow, isOwn ? '' : `${follow === '' ? '' : 'or '}${fix}`].filter((text) => text !== '');
+    return [{ code: 'config-path-elsewhere', sentence, evidence: [seen], fix: fixes.join('\n') }];
   }
   return [];
 }

@@ -26,6 +26,8 @@ export interface PassedOver extends Place {
   readonly about: 'path' | 'layers';
   readonly node: ConfigNode;
   readonly keys: readonly string[];
+  /** The section of a later file that took the place of the whole one (1.x); undefined when nobody reads the section. */
+  readonly replacedBy: Place | undefined;
 }
 
 const CRI = 'io.containerd.grpc.v1.cri';
@@ -49,6 +51,7 @@ interface Loaded {
 
 function mergeForOne(files: readonly ConfigFile[], containerd: ContainerdVersion): MergedConfig {
   const merged: Loaded = { plugins: undefined, version: 0 };
+  const replaced: PassedOver[] = [];
   let saidBy: Place | undefined;
   for (const file of files) {
     const version = versionOf(file);
@@ -56,15 +59,28 @@ function mergeForOne(files: readonly ConfigFile[], containerd: ContainerdVersion
     merged.version = version || merged.version;
     const plugins = pluginsOf(file);
     if (plugins === undefined) continue;
+    for (const name of ['cri', CRI]) replaced.push(...replacedIn(merged.plugins, plugins, name));
     merged.plugins = merged.plugins === undefined ? plugins : withEntries(merged.plugins, plugins.entries);
   }
   const name = merged.version < 2 ? 'cri' : CRI;
   const others = merged.version < 2 ? [CRI, CRI_IMAGES] : ['cri', CRI_IMAGES];
   return {
     cri: tableAt(merged.plugins, name),
-    passedOver: others.flatMap((other) => passedOver(merged.plugins, other)),
+    passedOver: [
+      ...replaced.filter(({ section }) => section === name),
+      ...others.flatMap((other) => passedOver(merged.plugins, other)),
+    ],
     refused: refusedByOne(merged, saidBy, containerd),
   };
+}
+
+/** What the section said so far and the later one, which takes its whole place, does not. */
+function replacedIn(before: ConfigTable | undefined, after: ConfigTable, name: string): readonly PassedOver[] {
+  const later = tableAt(after, name);
+  if (later === undefined) return [];
+  return passedOver(before, name)
+    .filter(({ keys }) => nodeAt(later, ...keys) === undefined)
+    .map((found) => ({ ...found, replacedBy: later.place }));
 }
 
 function refusedByOne(
@@ -170,7 +186,14 @@ function passedOver(plugins: ConfigTable | undefined, section: string): readonly
     const node = nodeAt(table, ...keys);
     if (node === undefined) return [];
     return [
-      { ...node.place, section, about: keys[0] === 'registry' ? ('path' as const) : ('layers' as const), node, keys },
+      {
+        ...node.place,
+        section,
+        replacedBy: undefined,
+        about: keys[0] === 'registry' ? ('path' as const) : ('layers' as const),
+        node,
+        keys,
+      },
     ];
   });
 }

@@ -1,6 +1,6 @@
 import { fixSettings, type Wanted } from './fixes.ts';
 import type { Case } from './judge-containerd.ts';
-import type { Reason } from './verdict.ts';
+import type { EvidenceItem, Reason } from './verdict.ts';
 
 /** Why settings that stand in the configuration do nothing: they are in a section that this containerd passes over. */
 export function findPassedOver(
@@ -10,11 +10,16 @@ export function findPassedOver(
 ): (Omit<Reason, 'weighs' | 'fix'> & { readonly fix: string }) | undefined {
   const found = configured?.merged.passedOver.find((passed) => passed.about === about);
   if (found === undefined) return undefined;
-  const { file, line, section, keys } = found;
+  const { file, line, section, keys, replacedBy } = found;
+  const name = keys.join('.');
+  const said: EvidenceItem = { source: 'file', file, line, value: `[plugins."${section}"] ${name}` };
   return {
-    code: 'section-not-read',
-    sentence: `this containerd passes over ${keys.join('.')} in the section ${section} of ${file}`,
-    evidence: [{ source: 'file', file, line, value: `[plugins."${section}"] ${keys.join('.')}` }],
+    code: replacedBy === undefined ? 'section-not-read' : 'section-replaced',
+    sentence:
+      replacedBy === undefined
+        ? `this containerd passes over ${name} in the section ${section} of ${file}`
+        : `${replacedBy.file} takes the place of the whole section ${section}, and of ${name} that ${file} says in it`,
+    evidence: replacedBy === undefined ? [said] : [said, { source: 'file', ...replacedBy }],
     fix: fixSettings(wanted, context),
   };
 }

@@ -6,8 +6,8 @@ import path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { CONFIG_BYTES_MAX, CONFIG_FILES_MAX, readConfig } from './read-config.ts';
 
-const V1_6 = { major: 1, minor: 6 };
-const V2_4 = { major: 2, minor: 4 };
+const V1_6 = { major: 1, minor: 6, patch: 20 };
+const V2_4 = { major: 2, minor: 4, patch: 2 };
 
 function folderOf(t: TestContext, files: Readonly<Record<string, string>>): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'miroir-config-'));

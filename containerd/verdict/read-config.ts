@@ -34,9 +34,14 @@ const GLOB_ENTRIES_MAX = 4096;
 
 /**
  * Reads a configuration and what it imports as containerd does: the main file, its imports, theirs, each file once. Never
- * throws for what is on the disk: what is wrong is the result's problem.
+ * throws for what is on the disk: what is wrong is the result's problem. Paths are the node's; `root` is where its files
+ * are seen from here.
  */
-export async function readConfig(file: string, version: ContainerdVersion | undefined): Promise<ConfigRead> {
+export async function readConfig(
+  file: string,
+  version: ContainerdVersion | undefined,
+  root = '/',
+): Promise<ConfigRead> {
   const files: ConfigFile[] = [];
   const watched = new Set<string>();
   const pending = [file];
@@ -51,7 +56,7 @@ export async function readConfig(file: string, version: ContainerdVersion | unde
       problem = { kind: 'too-many-files', file, line: undefined, what: `leads to more than ${CONFIG_FILES_MAX} files` };
       break;
     }
-    const read = await readFile(next);
+    const read = await readFile(next, root);
     if ('what' in read) {
       problem = read;
       break;
@@ -69,18 +74,19 @@ export async function readConfig(file: string, version: ContainerdVersion | unde
       break;
     }
     for (const item of imports as readonly string[])
-      pending.push(...(await resolveImport(item, next, version, watched)));
+      pending.push(...(await resolveImport(item, next, { version, root, watched })));
   }
   return { files, problem, changedAtMs, watched: [...watched] };
 }
 
 async function readFile(
   file: string,
+  root: string,
 ): Promise<ConfigProblem | { readonly file: ConfigFile; readonly changedAtMs: number }> {
   let text: string;
   let changedAtMs: number;
   try {
-    const stat = await fs.stat(file);
+    const stat = await fs.stat(path.join(root, file));
     // Opening a pipe would wait for its other end.
     if (!stat.isFile()) return { kind: 'unreadable', file, line: undefined, what: 'is not a file' };
     if (stat.size > CONFIG_BYTES_MAX) {
@@ -91,7 +97,7 @@ async function readFile(
         what: `has ${stat.size} bytes, more than ${CONFIG_BYTES_MAX}`,
       };
     }
-    text = await fs.readFile(file, 'utf8');
+    text = await fs.readFile(path.join(root, file), 'utf8');
     changedAtMs = stat.mtimeMs;
   } catch (error) {
     return unreadable(file, error);
@@ -114,21 +120,26 @@ function unreadable(file: string, error: unknown): ConfigProblem {
   return { kind: 'unreadable', file, line: undefined, what: `cannot be read (${error.message})` };
 }
 
+interface ImportContext {
+  readonly version: ContainerdVersion | undefined;
+  readonly root: string;
+  readonly watched: Set<string>;
+}
+
 /** The files that one import names, as Go's filepath.Glob finds them when there is a star in it. */
 async function resolveImport(
   item: string,
   from: string,
-  version: ContainerdVersion | undefined,
-  watched: Set<string>,
+  { version, root, watched }: ImportContext,
 ): Promise<readonly string[]> {
   const isPattern = item.includes('*');
   // 1.6 looks for patterns from its own working directory, which is / for a service.
   const base = isPattern && version !== undefined && !isAtLeast(version, 1, 7) ? '/' : path.dirname(from);
   const full = path.resolve(base, item);
-  return isPattern ? glob(full, watched) : [full];
+  return isPattern ? glob(full, root, watched) : [full];
 }
 
-async function glob(pattern: string, watched: Set<string>): Promise<readonly string[]> {
+async function glob(pattern: string, root: string, watched: Set<string>): Promise<readonly string[]> {
   let found: readonly string[] = ['/'];
   for (const part of pattern.split('/').filter((name) => name !== '')) {
     const matcher = patternOf(part);
@@ -139,12 +150,16 @@ async function glob(pattern: string, watched: Set<string>): Promise<readonly str
     const next: string[] = [];
     for (const folder of found.slice(0, CONFIG_FILES_MAX)) {
       watched.add(folder);
-      next.push(...(await namesIn(folder)).filter((name) => matcher.test(name)).map((name) => path.join(folder, name)));
+      next.push(
+        ...(await namesIn(path.join(root, folder)))
+          .filter((name) => matcher.test(name))
+          .map((name) => path.join(folder, name)),
+      );
     }
     found = next;
   }
   const there: string[] = [];
-  for (const file of found.slice(0, CONFIG_FILES_MAX + 1)) if (await isThere(file)) there.push(file);
+  for (const file of found.slice(0, CONFIG_FILES_MAX + 1)) if (await isThere(path.join(root, file))) there.push(file);
   return there;
 }
 

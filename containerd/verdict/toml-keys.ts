@@ -28,13 +28,17 @@ function readLines(text: string): ReadonlyMap<string, number> {
   for (let at = 0; at < text.length; ) {
     const first = skipBlanks(text, at);
     const end = endOfStatement(text, first);
-    if (text[first] === '[') {
-      table = parseKey(text, text[first + 1] === '[' ? first + 2 : first + 1, ']') ?? table;
-      lines.set(nameOf(table), line);
-    } else {
-      const key = parseKey(text, first, '=');
-      for (let length = 1; key !== undefined && length <= key.length; length += 1) {
-        lines.set(nameOf([...table, ...key.slice(0, length)]), line);
+    const isHeader = text[first] === '[';
+    const key = isHeader
+      ? parseKey(text, text[first + 1] === '[' ? first + 2 : first + 1, ']')
+      : parseKey(text, first, '=');
+    if (key !== undefined) {
+      const keys = isHeader ? key : [...table, ...key];
+      if (isHeader) table = key;
+      for (let length = 1; length <= keys.length; length += 1) {
+        const name = nameOf(keys.slice(0, length));
+        // A table around others need not have a line of its own.
+        if (length === keys.length || !lines.has(name)) lines.set(name, line);
       }
     }
     line += text.slice(at, end).split('\n').length - 1;

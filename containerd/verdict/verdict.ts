@@ -52,4 +52,5 @@ export type ReasonCode =
   | 'probe-not-reached'
   | 'remote-snapshotter'
   | 'section-not-read'
+  | 'section-replaced'
   | 'version-unknown';

@@ -79,7 +79,7 @@ const ONE: readonly Omit<VerdictCase, 'version'>[] = [
     title: 'a drop-in about something else, which replaces the whole section',
     configToml: importing,
     dropIn: `version = 2\n[plugins."${OLD}"]\nmax_container_log_line_size = 1\n[plugins."${OLD}".containerd]\nsnapshotter = "native"\n`,
-    codes: ['config-path-empty'],
+    codes: ['section-replaced', 'config-path-empty'],
     ...NOT_ASKED,
   },
   {
