@@ -1,6 +1,8 @@
+import { randomInt } from 'node:crypto';
 import type { ConfigOf } from '../common/config/settings.ts';
 import { hasCode, MiroirError } from '../common/errors.ts';
 import { createLogger } from '../common/log.ts';
+import { createRandom } from '../common/random.ts';
 import { createMirror, type MirrorOptions } from '../mirror/mirror.ts';
 import { EXIT_MISTAKE, EXIT_OK, type ProgramDeps } from './program.ts';
 import { explainError } from './start-error.ts';
@@ -12,7 +14,9 @@ export async function runMirror(
   signal: AbortSignal,
 ): Promise<number> {
   const log = createLogger({ write: deps.stdout, now: () => new Date() }, { level: config.logLevel });
-  const mirror = createMirror({ log }, mirrorOptions(config));
+  const seed = randomInt(2 ** 32);
+  const mirror = createMirror({ log, random: createRandom(seed) }, mirrorOptions(config));
+  log.info('Mirror starting', { seed });
   try {
     await mirror.start(signal);
   } catch (error) {

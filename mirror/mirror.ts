@@ -23,6 +23,12 @@ import { createLocalContent } from './transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
 import { createTransfer, type Transfer } from './transfer/transfer.ts';
 
+export interface MirrorDeps {
+  readonly log: Logger;
+  /** From 0 to 1: what chance decides, from which peer to fetch and when to dial again. */
+  readonly random: () => number;
+}
+
 export interface MirrorOptions {
   readonly containerdSocket: string;
   readonly containerdNamespace: string;
@@ -49,7 +55,7 @@ export interface MirrorOptions {
 const POOL_BYTES = 24 * 1024 * 1024;
 
 /** One node's mirror: builds the parts, starts them from the bottom up, and stops them from the top down. */
-export function createMirror({ log }: { readonly log: Logger }, options: MirrorOptions): Component {
+export function createMirror({ log, random }: MirrorDeps, options: MirrorOptions): Component {
   const started: Component[] = [];
 
   async function stop(): Promise<void> {
@@ -71,7 +77,7 @@ export function createMirror({ log }: { readonly log: Logger }, options: MirrorO
       });
       started.push({ start: async () => {}, stop: async () => client.close() });
       try {
-        for (const component of await buildParts({ log, client, keys }, options, signal)) {
+        for (const component of await buildParts({ log, random, client, keys }, options, signal)) {
           await component.start(signal);
           started.push(component);
         }
@@ -85,20 +91,18 @@ export function createMirror({ log }: { readonly log: Logger }, options: MirrorO
   };
 }
 
-interface PartsDeps {
-  readonly log: Logger;
+interface PartsDeps extends MirrorDeps {
   readonly client: ContainerdClient;
   readonly keys: readonly SwarmKey[];
 }
 
 /** The mirror's parts in the order to start them. */
 async function buildParts(
-  { log, client, keys }: PartsDeps,
+  { log, random, client, keys }: PartsDeps,
   options: MirrorOptions,
   signal: AbortSignal,
 ): Promise<readonly Component[]> {
   const now = Date.now;
-  const random = Math.random;
   const metrics = new MetricsRegistry();
   const encryption = options.peerEncryption ? 'on' : 'off';
   const containerd = createContainerdStore({ client, log });
@@ -106,7 +110,7 @@ async function buildParts(
   const { store, inherit } = createInheritedTags({ store: containerd, now });
   const local = createLocalContent({ store, now });
   const pool = createBufferPool({ bytesMax: POOL_BYTES });
-  const router = await createRouter({ log, keys, metrics }, options);
+  const router = await createRouter({ log, random, keys, metrics }, options);
   const peerClient = createPeerClient({ pool, now }, { keys, encryption });
   const transferMetrics = createTransferMetrics(metrics);
   const transfer: Transfer = createTransfer({
@@ -162,18 +166,14 @@ async function buildParts(
 }
 
 async function createRouter(
-  {
-    log,
-    keys,
-    metrics,
-  }: { readonly log: Logger; readonly keys: readonly SwarmKey[]; readonly metrics: MetricsRegistry },
+  { log, random, keys, metrics }: Omit<PartsDeps, 'client'> & { readonly metrics: MetricsRegistry },
   { members, swarmAddress, advertiseAddress, peerAddress, router }: MirrorOptions,
 ): Promise<Router> {
   const membership = createMembership(
     { log, resolve: resolveHost },
     { list: membershipList(members), defaultPort: swarmAddress.port },
   );
-  const deps = { log, registry: metrics, members: membership, now: Date.now, random: Math.random };
+  const deps = { log, registry: metrics, members: membership, now: Date.now, random };
   const options = { listen: swarmAddress, advertiseHost: advertiseAddress, peerPort: peerAddress.port, keys };
   // Each brings its own libraries: a mirror's memory holds the one that it uses.
   if (router === 'kad') {
