@@ -51,6 +51,8 @@ export type ContainerdEvent =
  * ERR_DEADLINE_EXCEEDED, ERR_ABORTED, ERR_CONTAINERD_CALL_FAILED.
  */
 export interface ContainerdClient {
+  /** Whose images and content these are. */
+  readonly namespace: string;
   readonly images: {
     /** Undefined when the namespace has no image of that name. */
     get(name: string, signal: AbortSignal): Promise<ContainerdImage | undefined>;
@@ -119,6 +121,7 @@ export function createContainerdClient({ socket, namespace }: ContainerdClientOp
   }
 
   return {
+    namespace,
     images: {
       get,
       async list(signal) {

@@ -64,6 +64,7 @@ function rootUnreadable(contentRoot: string, cause: unknown): MiroirError {
   );
 }
 
-function isErrno(error: unknown, code: string): boolean {
+/** Whether the system said so. */
+export function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;
 }

@@ -1,3 +1,4 @@
+import os from 'node:os';
 import { hasCode, MiroirError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
@@ -5,6 +6,7 @@ import { formatImageReference, parseRegistry, type Registry } from '../../common
 import type { ContainerdClient } from '../../containerd/api/client.ts';
 import { assertReadable, contentNotFound, openBlob } from './blob-files.ts';
 import { type ContainerdWatch, createContainerdWatch } from './containerd-watch.ts';
+import { createIngests } from './ingests.ts';
 import { createInventory } from './inventory.ts';
 import type { OpenContent, Store } from './store.ts';
 
@@ -31,8 +33,10 @@ const SOURCE_LABEL = 'containerd.io/distribution.source.';
  * watch has not seen yet, so content is served while containerd restarts.
  */
 export function createContainerdStore(deps: ContainerdStoreDeps): ContainerdStore {
-  const { client } = deps;
+  const { client, log } = deps;
   const inventory = createInventory();
+  const bootedAtMs = Date.now() - os.uptime() * 1000;
+  const ingests = createIngests({ log }, { namespace: client.namespace, bootedAtMs });
   let knownRoot: string | undefined;
   let watching: ContainerdWatch | undefined;
 
@@ -80,7 +84,7 @@ export function createContainerdStore(deps: ContainerdStoreDeps): ContainerdStor
     },
 
     async *watch(signal) {
-      const watch = createContainerdWatch({ ...deps, inventory });
+      const watch = createContainerdWatch({ client, log, inventory, ingests });
       watching = watch;
       try {
         yield* watch.run(signal);
@@ -88,6 +92,9 @@ export function createContainerdStore(deps: ContainerdStoreDeps): ContainerdStor
         watching = undefined;
       }
     },
+
+    ingest: (digest) => ingests.open(digest),
+    watchIngests: (signal) => ingests.watch(signal),
 
     async probe(signal) {
       await assertReadable(await client.contentRoot(signal));

@@ -6,6 +6,7 @@ import { followEvents } from '../../containerd/events.ts';
 import { blobFolder, blobSize, listBlobs } from './blob-files.ts';
 import { type Changes, createChangeInbox } from './changes.ts';
 import { type FollowedFolder, followFolder } from './follow-folder.ts';
+import type { Ingests } from './ingests.ts';
 import type { Inventory } from './inventory.ts';
 import type { StoreEvent } from './store.ts';
 
@@ -14,6 +15,8 @@ export interface ContainerdWatchDeps {
   readonly log: Logger;
   /** Kept by this watch alone. */
   readonly inventory: Inventory;
+  /** Told where to look, and when containerd is gone. */
+  readonly ingests: Pick<Ingests, 'follow' | 'doubt' | 'stop'>;
 }
 
 export interface ContainerdWatch {
@@ -43,7 +46,7 @@ const BATCH_BLOBS_MAX = 32;
 const NOTHING: readonly StoreEvent[] = [];
 
 /** Keeps the inventory as containerd's events, its lists and the folder of its blobs say, and tells what changes. */
-export function createContainerdWatch({ client, log, inventory }: ContainerdWatchDeps): ContainerdWatch {
+export function createContainerdWatch({ client, log, inventory, ingests }: ContainerdWatchDeps): ContainerdWatch {
   const inbox = createChangeInbox();
   /** Blobs on disk that the namespace does not know: when an image comes, they may become its content without a trace. */
   const unclaimed = new Set<Digest>();
@@ -73,6 +76,7 @@ export function createContainerdWatch({ client, log, inventory }: ContainerdWatc
           break;
         case 'lost':
           isFollowed = false;
+          ingests.doubt();
           break;
         case 'content-created':
           inbox.addDigest(event.digest);
@@ -104,6 +108,7 @@ export function createContainerdWatch({ client, log, inventory }: ContainerdWatc
   async function* lookAtEverything(signal: AbortSignal): AsyncGenerator<StoreEvent> {
     const root = await client.contentRoot(signal);
     contentRoot = root;
+    await ingests.follow(root);
     followBlobs(root); // Before listing, so that nothing falls in between.
     const images = await client.images.list(signal);
     const known = new Map<Digest, number>();
@@ -204,6 +209,7 @@ export function createContainerdWatch({ client, log, inventory }: ContainerdWatc
     } finally {
       stopping.abort();
       folder?.followed.close();
+      ingests.stop();
       for (const timer of timers) clearTimeout(timer);
       await following;
     }

@@ -20,6 +20,8 @@ function startInherited(record: TagRecord, fromPeers: TagRecord) {
     async *watch(): AsyncIterable<StoreEvent> {
       yield { type: 'tag-created', tag: TAG, record };
     },
+    ingest: async () => undefined,
+    async *watchIngests() {},
   };
   const inherited = createInheritedTags({ store, now: () => NOW_MS });
   inherited.inherit(TAG, fromPeers);

@@ -46,6 +46,8 @@ export function createInheritedTags(deps: { readonly store: Store; readonly now:
         return record && correct(tag, record);
       },
       watch,
+      ingest: (digest, signal) => deps.store.ingest(digest, signal),
+      watchIngests: (signal) => deps.store.watchIngests(signal),
     },
     inherit: (tag, record) => {
       const key = formatImageReference(tag);

@@ -6,7 +6,9 @@ import { MiroirError } from '../../common/errors.ts';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
 import type { Registry, TagReference } from '../../common/oci/reference.ts';
 import { contentNotFound } from './blob-files.ts';
+import { createIngestNews } from './ingest-news.ts';
 import { createInventory } from './inventory.ts';
+import { createMemoryIngest, type MemoryIngest } from './memory-ingest.ts';
 import type { Store, StoreEvent } from './store.ts';
 
 interface Content {
@@ -25,11 +27,23 @@ export interface MemoryStore extends Store {
   /** Names an image, as containerd names it. */
   name(image: string, digest: Digest, resolvedAtMs: number): void;
   unname(image: string): void;
+  /** Begins to receive content, in place of what of it was being received. */
+  receive(digest: Digest, sizeBytes: number): Receiving;
+}
+
+/** Content that is being received. It is ended once: its file is kept until then. */
+export interface Receiving {
+  readonly write: (bytes: Uint8Array) => void;
+  /** What was written is held, whole. */
+  readonly commit: () => void;
+  readonly abort: () => void;
 }
 
 export function createMemoryStore(): MemoryStore {
   const contents = new Map<Digest, Content>();
   const inventory = createInventory();
+  const news = createIngestNews();
+  const arriving = new Map<Digest, MemoryIngest>();
   let pending: StoreEvent[] | undefined;
   let wake = () => {};
 
@@ -61,6 +75,21 @@ export function createMemoryStore(): MemoryStore {
     },
     name: (name, digest, resolvedAtMs) => tell(inventory.addImage({ name, digest, updatedAtMs: resolvedAtMs })),
     unname: (name) => tell(inventory.removeImage(name)),
+    receive(digest, sizeBytes) {
+      const ingest = createMemoryIngest(digest, sizeBytes);
+      arriving.set(digest, ingest);
+      news.started(digest, sizeBytes);
+      const end = (committed: boolean) => {
+        const bytes = ingest.end();
+        if (arriving.get(digest) === ingest) arriving.delete(digest);
+        if (committed) {
+          contents.set(digest, { bytes, sources: [], keptBytes: bytes.length });
+          tell(inventory.addContent(digest, bytes.length));
+        }
+        news.ended(digest, committed);
+      };
+      return { write: (bytes) => ingest.write(bytes), commit: () => end(true), abort: () => end(false) };
+    },
 
     async open(digest) {
       const { bytes, keptBytes } = find(digest);
@@ -69,6 +98,8 @@ export function createMemoryStore(): MemoryStore {
     },
     resolve: async (tag: TagReference) => inventory.resolve(tag),
     sources: async (digest) => find(digest).sources,
+    ingest: async (digest) => arriving.get(digest)?.open(),
+    watchIngests: (signal) => news.follow(signal),
 
     async *watch(signal) {
       pending = [...inventory.all(), { type: 'listed' }];

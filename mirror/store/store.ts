@@ -18,6 +18,31 @@ export interface OpenContent {
   readonly file: FileHandle;
 }
 
+/**
+ * Content that is being received, open for positional reads of what has come so far. It is what somebody sent to this node, and
+ * nobody has verified it: only its last byte makes its digest right or wrong.
+ */
+export interface OpenIngest {
+  readonly digest: Digest;
+  /** What the content will have when it is whole. */
+  readonly sizeBytes: number;
+  /** What can be read of it: the first so many bytes. */
+  readonly availableBytes: number;
+  /** The caller closes it, once. It stays readable when the content is committed, and when it is given up. */
+  readonly file: FileHandle;
+  /**
+   * Resolves with how many bytes can be read, once they are more than `offset`, or all there are. Resolves with `aborted` when
+   * no more will come: the pull was cancelled, or containerd died. A pull that hangs is for the caller to give up, by the
+   * signal: rejects with its reason.
+   */
+  grown(offset: number, signal: AbortSignal): Promise<number | 'aborted'>;
+}
+
+/** Content begins to arrive, or arrives no more: whole, or given up. */
+export type IngestEvent =
+  | { readonly type: 'ingest-started'; readonly digest: Digest; readonly sizeBytes: number }
+  | { readonly type: 'ingest-ended'; readonly digest: Digest; readonly committed: boolean };
+
 export type StoreEvent =
   | { readonly type: 'content-created'; readonly digest: Digest }
   | { readonly type: 'content-deleted'; readonly digest: Digest }
@@ -27,8 +52,8 @@ export type StoreEvent =
   | { readonly type: 'listed' };
 
 /**
- * What this node holds: complete content by digest, and the tags of its images. It only reads, and answers at once from
- * what there is; it never waits for content to arrive.
+ * What this node holds: complete content by digest, the tags of its images, and what is arriving. It only reads, and answers at
+ * once from what there is; only `grown` waits for content to arrive.
  */
 export interface Store {
   /** Throws ERR_CONTENT_NOT_FOUND when it is not held whole, ERR_CONTENT_CORRUPT when its file is shorter than it should be. */
@@ -46,4 +71,15 @@ export interface Store {
    * consumer at a time.
    */
   watch(signal: AbortSignal): AsyncIterable<StoreEvent>;
+  /**
+   * What a pull of this node is receiving, of a known length; undefined when nothing is. Known while `watch` runs. Just after its
+   * commit content is still found here, since `open` may not know it yet: who asks `open` first and then this misses nothing.
+   */
+  ingest(digest: Digest, signal: AbortSignal): Promise<OpenIngest | undefined>;
+  /**
+   * Everything that is arriving now, as `ingest-started`, then what starts and ends, as long as `watch` runs, until the signal aborts.
+   * What a crash left behind is not arriving until a pull takes it up. To a slow consumer the latest about a digest is told,
+   * so an end may come without its start.
+   */
+  watchIngests(signal: AbortSignal): AsyncIterable<IngestEvent>;
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createCipheriv, createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
 import { OCI_MANIFEST } from '../../common/oci/media-types.ts';
@@ -12,15 +12,17 @@ export interface SmallImage {
   readonly blobs: ReadonlyMap<Digest, Buffer>;
 }
 
-/** Two images of one seed are the same, of two seeds share nothing. */
-export function makeImage(seed: string): SmallImage {
+/** Two images of one seed are the same, of two seeds share nothing. The layer has no fewer bytes than asked for. */
+export function makeImage(seed: string, layerBytesMin = 0): SmallImage {
   const blobs = new Map<Digest, Buffer>();
   const put = (bytes: Buffer, mediaType: string) => {
     const digest = sha256(bytes);
     blobs.set(digest, bytes);
     return { mediaType, digest, size: bytes.length };
   };
-  const tar = makeTar([{ name: `${seed}.txt`, bytes: Buffer.from(seed.repeat(1000)) }]);
+  const tar = makeTar([
+    { name: `${seed}.txt`, bytes: Buffer.concat([Buffer.from(seed.repeat(1000)), makeNoise(seed, layerBytesMin)]) },
+  ]);
   const layer = put(gzipSync(tar), 'application/vnd.oci.image.layer.v1.tar+gzip');
   const config = put(
     toJson({
@@ -37,6 +39,12 @@ export function makeImage(seed: string): SmallImage {
 
 export function sha256(bytes: Buffer): Digest {
   return parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`) as Digest;
+}
+
+/** Bytes that do not compress, and no two pages of them the same. */
+function makeNoise(seed: string, bytes: number): Buffer {
+  const key = createHash('sha256').update(seed).digest();
+  return createCipheriv('aes-128-ctr', key.subarray(0, 16), key.subarray(16)).update(Buffer.alloc(bytes));
 }
 
 function toJson(value: unknown): Buffer {

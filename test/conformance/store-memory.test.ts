@@ -2,7 +2,7 @@ import { createMemoryStore } from '../../mirror/store/memory-store.ts';
 import type { SmallImage } from './store-image.ts';
 import { testStore } from './store-suite.ts';
 
-testStore('memory', async () => {
+testStore('memory', async (t) => {
   const store = createMemoryStore();
   const images = new Map<string, SmallImage>();
   const isUsed = (digest: string) => [...images.values()].some(({ blobs }) => blobs.has(digest as never));
@@ -20,5 +20,28 @@ testStore('memory', async () => {
       for (const digest of image?.blobs.keys() ?? []) if (!isUsed(digest)) store.delete(digest);
     },
     truncate: async (digest, keptBytes) => store.truncate(digest, keptBytes),
+    async receive(image) {
+      const bytes = image.blobs.get(image.layer) as Buffer;
+      const receiving = store.receive(image.layer, bytes.length);
+      let sent = 0;
+      let isEnded = false;
+      const end = (how: () => void) => {
+        if (!isEnded) how();
+        isEnded = true;
+      };
+      t.after(() => end(receiving.abort));
+      const sendUntil = (end: number) => {
+        receiving.write(bytes.subarray(sent, end));
+        sent = end;
+      };
+      return {
+        sendUntil: async (end) => sendUntil(end),
+        async finish() {
+          sendUntil(bytes.length);
+          end(receiving.commit);
+        },
+        cancel: async () => end(receiving.abort),
+      };
+    },
   };
 });

@@ -4,6 +4,7 @@ import type { Digest } from '../../common/oci/digest.ts';
 import { parseImageReference, type TagReference } from '../../common/oci/reference.ts';
 import type { Store, StoreEvent } from '../../mirror/store/store.ts';
 import { makeImage, type SmallImage, sha256 } from './store-image.ts';
+import { testIngests } from './store-ingests-suite.ts';
 
 /** A store, and the means to change what it holds behind its back. */
 export interface StoreHarness {
@@ -13,6 +14,17 @@ export interface StoreHarness {
   /** Removes the name, and what no other image needs. */
   readonly removeImage: (name: string) => Promise<void>;
   readonly truncate: (digest: Digest, keptBytes: number) => Promise<void>;
+  /** Begins to receive an image whose layer comes as it is told to. */
+  readonly receive: (image: SmallImage) => Promise<Receiving>;
+}
+
+export interface Receiving {
+  /** Lets the layer come as far as this; containerd writes it in whole megabytes. */
+  readonly sendUntil: (offset: number) => Promise<void>;
+  /** Lets all of it come. Resolves when the image is held. */
+  readonly finish: () => Promise<void>;
+  /** Gives the image up. */
+  readonly cancel: () => Promise<void>;
 }
 
 /** Long enough for a garbage collection on a busy machine. */
@@ -122,6 +134,8 @@ export function testStore(kind: string, create: (t: TestContext) => Promise<Stor
     assert.equal(await store.resolve(TAG, t.signal), undefined);
     assert.deepEqual(await kept.file.readFile(), image.blobs.get(image.layer), 'what is open stays readable');
   });
+
+  testIngests(kind, create);
 
   for (const isWatched of [false, true]) {
     test(`${kind} store never opens content cut short ${isWatched ? 'while' : 'before'} it is watched`, async (t) => {

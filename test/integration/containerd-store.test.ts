@@ -38,6 +38,26 @@ async function startNode(t: TestContext, version: ContainerdVersion, log: Logger
       await cri.pullImage({ image: name }, t.signal);
     },
     removeImage: (name: string) => cri.removeImage(name, t.signal),
+    /** Pulls an image whose layer comes as far as it is told to. */
+    receive: async (image: SmallImage) => {
+      const cancelling = new AbortController();
+      registry.add('arriving', image);
+      const held = registry.hold(image.layer);
+      const pulling = cri.pullImage({ image: 'registry.example/team/app:arriving' }, cancelling.signal);
+      pulling.catch(() => {}); // Who cares awaits it.
+      t.after(() => cancelling.abort());
+      return {
+        sendUntil: async (offset: number) => held.sendUntil(offset),
+        finish: async () => {
+          held.sendUntil(Infinity);
+          await pulling;
+        },
+        cancel: async () => {
+          cancelling.abort();
+          await assert.rejects(pulling);
+        },
+      };
+    },
   };
 }
 

@@ -19,9 +19,15 @@ export interface SmallRegistry {
   readonly requests: readonly SeenRequest[];
   /** Serves the image by its digests, and by this tag. */
   add(tag: string, image: SmallImage): void;
+  /** Sends a blob's bytes only as far as it is told to, in every answer. */
+  hold(digest: string): HeldBlob;
   /** Answers every request with this status from now on. */
   fail(status: number): void;
   forgetRequests(): void;
+}
+
+export interface HeldBlob {
+  sendUntil(offset: number): void;
 }
 
 export interface RegistryTls {
@@ -31,6 +37,7 @@ export interface RegistryTls {
 
 export async function startRegistry(t: TestContext, tls?: RegistryTls): Promise<SmallRegistry> {
   const contents = new Map<string, Buffer>();
+  const held = new Map<string, { until: number; readonly waiting: Set<() => void> }>();
   let requests: SeenRequest[] = [];
   let failure: number | undefined;
 
@@ -47,7 +54,26 @@ export async function startRegistry(t: TestContext, tls?: RegistryTls): Promise<
       'content-length': bytes.length,
       'docker-content-digest': sha256(bytes),
     });
-    response.end(request.method === 'HEAD' ? undefined : bytes);
+    const hold = held.get(reference ?? '');
+    if (request.method === 'HEAD') response.end();
+    else if (hold === undefined) response.end(bytes);
+    else sendHeld(response, bytes, hold);
+  };
+  const sendHeld = (
+    response: http.ServerResponse,
+    bytes: Buffer,
+    hold: { until: number; waiting: Set<() => void> },
+  ) => {
+    let sent = 0;
+    const send = () => {
+      response.write(bytes.subarray(sent, hold.until));
+      sent = Math.max(sent, hold.until);
+      if (sent >= bytes.length) response.end();
+    };
+    response.flushHeaders();
+    send();
+    hold.waiting.add(send);
+    response.on('close', () => hold.waiting.delete(send));
   };
   const server = tls === undefined ? http.createServer(answer) : https.createServer(tls, answer);
   server.listen(0, '127.0.0.1');
@@ -65,6 +91,16 @@ export async function startRegistry(t: TestContext, tls?: RegistryTls): Promise<
     add(tag, image) {
       for (const [digest, bytes] of image.blobs) contents.set(digest, bytes);
       contents.set(tag, image.blobs.get(image.digest) as Buffer);
+    },
+    hold(digest) {
+      const hold = { until: 0, waiting: new Set<() => void>() };
+      held.set(digest, hold);
+      return {
+        sendUntil(offset) {
+          hold.until = offset;
+          for (const send of hold.waiting) send();
+        },
+      };
     },
     fail(status) {
       failure = status;

@@ -38,6 +38,8 @@ const store: Store = {
   resolve: async () => undefined,
   sources: async () => [],
   watch: async function* () {},
+  ingest: async () => undefined,
+  watchIngests: async function* () {},
 };
 
 const router: Router = {

@@ -1,0 +1,136 @@
+import { createHash } from 'node:crypto';
+import { type BigIntStats, constants } from 'node:fs';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { type Digest, parseDigest } from '../../common/oci/digest.ts';
+import { isErrno } from './blob-files.ts';
+
+/** What the folder of an ingest is called: the hex sha256 of its ref. */
+export const INGEST_ID = /^[0-9a-f]{64}$/;
+
+/** An ingest as one look at its folder found it. */
+export interface IngestSighting {
+  readonly digest: Digest;
+  /** What it will have when it is whole. */
+  readonly sizeBytes: number;
+  /** What it has. More than `sizeBytes` when whoever sends it sends too much. */
+  readonly bytes: number;
+  /** Tells this file from any other, now and later, and stays when containerd commits it by renaming. */
+  readonly identity: string;
+  /** Changes each time that containerd puts the ingest down without committing it. */
+  readonly closing: string;
+  /** When its file was made; undefined where the file system does not keep that. */
+  readonly bornAtMs: number | undefined;
+}
+
+/** `not-ours` for good; `incomplete` as long as nothing else in its folder changes. */
+export type IngestLook = IngestSighting | 'gone' | 'not-ours' | 'incomplete';
+
+/** `k8s.io/1/layer-sha256:<hex>` is 94 long. An annotation may put a name before the digest; a longer one is not shared. */
+const REF_BYTES_MAX = 1024;
+/** The digits of the largest 64-bit number, and one to see that there are more. */
+const TOTAL_BYTES_MAX = 20;
+
+/**
+ * What a pull calls an ingest (containerd's remotes.MakeRefKey, behind the namespace and a number). Other refs end in a
+ * digest too and hold something else: `convert-uncompress-from-<digest>`.
+ */
+const PULL_REF =
+  /^(?<namespace>[^/]+)\/\d+\/(?:manifest|index|layer|config|attestation|unknown)-(?:.*@)?(?<digest>sha256:[0-9a-f]{64})$/s;
+
+/** The digest that a pull in this namespace receives under a ref; undefined when it is no such ref. */
+export function parseIngestRef(ref: string, namespace: string): Digest | undefined {
+  const found = PULL_REF.exec(ref)?.groups;
+  return found?.['namespace'] === namespace ? parseDigest(found['digest'] ?? '') : undefined;
+}
+
+/** Where containerd keeps what it is receiving. */
+export function ingestFolder(contentRoot: string): string {
+  return path.join(contentRoot, 'ingest');
+}
+
+/** The ids of the ingests there are, so many at most; none when there is no folder. */
+export async function listIngests(contentRoot: string, max: number): Promise<readonly string[]> {
+  const ids: string[] = [];
+  try {
+    for await (const { name } of await fs.opendir(ingestFolder(contentRoot))) {
+      if (INGEST_ID.test(name)) ids.push(name);
+      if (ids.length >= max) break;
+    }
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+  }
+  return ids;
+}
+
+/** Looks at an ingest. containerd writes `ref`, `startedat`, `updatedat` and `total` before it makes `data`. */
+export async function lookAtIngest(folder: string, namespace: string): Promise<IngestLook> {
+  const ref = await readSmall(path.join(folder, 'ref'), REF_BYTES_MAX);
+  if (ref === undefined) return (await isFolder(folder)) ? 'incomplete' : 'gone';
+  if (ref.length > REF_BYTES_MAX) return 'not-ours';
+  if (createHash('sha256').update(ref).digest('hex') !== path.basename(folder)) return 'incomplete'; // Half written.
+  const digest = parseIngestRef(ref.toString('latin1'), namespace);
+  if (digest === undefined) return 'not-ours';
+  const data = await statFile(path.join(folder, 'data'));
+  const updatedAt = await statFile(path.join(folder, 'updatedat'));
+  const total = await readSmall(path.join(folder, 'total'), TOTAL_BYTES_MAX);
+  const sizeBytes = total && parseTotal(total.toString('latin1'));
+  // Nobody can be promised content of a length that is not known.
+  if (data === undefined || updatedAt === undefined || sizeBytes === undefined) return 'incomplete';
+  const born = data.birthtimeNs / 1_000_000n;
+  return {
+    digest,
+    sizeBytes,
+    bytes: Number(data.size),
+    identity: identify(data),
+    closing: identify(updatedAt), // containerd replaces the file.
+    bornAtMs: born > 0n ? Number(born) : undefined,
+  };
+}
+
+/** Inode numbers are used again, so the birth counts too. A renamed file keeps both. */
+export function identify({ dev, ino, birthtimeNs }: BigIntStats): string {
+  return `${dev}:${ino}:${birthtimeNs}`;
+}
+
+function parseTotal(text: string): number | undefined {
+  if (!/^[1-9]\d*$/.test(text)) return undefined;
+  const total = Number(text);
+  return Number.isSafeInteger(total) ? total : undefined;
+}
+
+/** Opens a file to read it; undefined when there is none. It never waits, as it would for the other end of a pipe. */
+export async function openFile(name: string): Promise<fs.FileHandle | undefined> {
+  return orAbsent(fs.open(name, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+}
+
+/** Undefined when there is no regular file of that name. */
+export async function statFile(name: string): Promise<BigIntStats | undefined> {
+  const stat = await orAbsent(fs.lstat(name, { bigint: true }));
+  return stat?.isFile() ? stat : undefined;
+}
+
+/** A file's bytes, one more than allowed when it has more; undefined when there is none. */
+async function readSmall(name: string, bytesMax: number): Promise<Buffer | undefined> {
+  const file = await openFile(name);
+  if (file === undefined) return undefined;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(bytesMax + 1), 0, bytesMax + 1, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+async function isFolder(name: string): Promise<boolean> {
+  return (await orAbsent(fs.stat(name)))?.isDirectory() ?? false;
+}
+
+async function orAbsent<T>(found: Promise<T>): Promise<T | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
