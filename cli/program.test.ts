@@ -34,7 +34,7 @@ function temporaryFolder(t: TestContext): string {
 
 const oneLine = (text: string) => text.replace(/\s+/g, ' ');
 
-for (const command of ['mirror', 'configure', 'cleanup'] as const) {
+for (const command of ['mirror', 'webhook', 'configure', 'cleanup'] as const) {
   test(`miroir ${command} --help tells each of its settings, with its default`, async () => {
     const { exitCode, stdout } = await run([command, '--help']);
 
@@ -53,7 +53,7 @@ test('--help tells the commands and exits 0', async () => {
   assert.equal(exitCode, 0);
   assert.equal(stderr, '');
   const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name);
-  assert.deepEqual(commands, ['mirror', 'configure', 'cleanup', 'check', 'version', 'help']);
+  assert.deepEqual(commands, ['mirror', 'webhook', 'configure', 'cleanup', 'check', 'version', 'help']);
 });
 
 for (const args of [['version'], ['--version']]) {

@@ -85,6 +85,10 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
     const { runMirror } = await import('./mirror-command.ts');
     return runMirror(deps, config, signal);
   });
+  add('webhook', 'Answer what Kubernetes asks about new pods until it is told to stop', async (config) => {
+    const { runWebhook } = await import('./webhook-command.ts');
+    return runWebhook(deps, config, signal);
+  });
   add('configure', 'Make containerd ask the mirror first: merge it into hosts.toml files', async (config, options) => {
     const { runConfigure } = await import('./certs-commands.ts');
     await runConfigure(deps, config, options['json'] === true);

@@ -6,10 +6,13 @@ declare const MIROIR_COMMIT: string | undefined;
 
 /** `0.1.0 (commit 1a2b3c4d5e6f, Node v26.10.0)`. */
 export function describeVersion(): string {
-  const isBuilt = typeof MIROIR_VERSION === 'string';
-  const version = isBuilt ? MIROIR_VERSION : sourceVersion();
-  const commit = isBuilt ? `commit ${MIROIR_COMMIT}` : 'from sources';
-  return `${version} (${commit}, Node ${process.version})`;
+  const commit = typeof MIROIR_VERSION === 'string' ? `commit ${MIROIR_COMMIT}` : 'from sources';
+  return `${readVersion()} (${commit}, Node ${process.version})`;
+}
+
+/** `0.1.0` */
+export function readVersion(): string {
+  return typeof MIROIR_VERSION === 'string' ? MIROIR_VERSION : sourceVersion();
 }
 
 function sourceVersion(): string {

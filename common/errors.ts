@@ -10,11 +10,18 @@ export type ErrorCode =
   | 'ERR_CONTENT_ROOT_UNREADABLE'
   | 'ERR_DEADLINE_EXCEEDED'
   | 'ERR_HOSTS_FILE_INVALID'
+  | 'ERR_KUBE_CONFIG_INVALID'
+  | 'ERR_KUBE_CONFLICT'
+  | 'ERR_KUBE_GONE'
+  | 'ERR_KUBE_NOT_FOUND'
+  | 'ERR_KUBE_REFUSED'
+  | 'ERR_KUBE_UNAVAILABLE'
   | 'ERR_LISTEN_FAILED'
   | 'ERR_PEER_MISBEHAVED'
   | 'ERR_PEER_UNAVAILABLE'
   | 'ERR_SWARM_FRAME_INVALID'
-  | 'ERR_SWARM_KEY_INVALID';
+  | 'ERR_SWARM_KEY_INVALID'
+  | 'ERR_TLS_FILES_INVALID';
 
 /** An error with a code of ours. An error without one is a fault: it rises to the boundary, which logs it once. */
 export class MiroirError extends Error {

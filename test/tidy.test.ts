@@ -34,11 +34,13 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
 /** Packages, by how their names start, and the only places that may know them. What is not listed may not be used. */
 const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@bufbuild/protobuf': ['containerd/api/'],
+  '@kubernetes/client-node': ['webhook/kube/'],
   '@chainsafe/': ['mirror/swarm/'],
   '@libp2p/': ['mirror/swarm/'],
   '@multiformats/': ['mirror/swarm/'],
   commander: ['cli/'],
   fastify: ['webhook/', 'common/http/'],
+  'node-forge': ['certs/'],
   libp2p: ['mirror/swarm/'],
   multiformats: ['mirror/swarm/'],
   'prom-client': ['mirror/', 'webhook/', 'common/'],

@@ -13,6 +13,8 @@ const PATH_BYTES_MAX = 4095;
 const SOCKET_PATH_BYTES_MAX = 107;
 /** What Kubernetes allows for a label's value, which is where zones come from. */
 const ZONE_LENGTH_MAX = 63;
+/** What DNS allows between two dots. */
+const LABEL_LENGTH_MAX = 63;
 /** containerd's own limit for identifiers. */
 const IDENTIFIER_LENGTH_MAX = 76;
 
@@ -140,6 +142,15 @@ export const containerdNamespace: Kind<string> = {
     text.length <= IDENTIFIER_LENGTH_MAX && /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/i.test(text)
       ? { value: text }
       : problem(`${quote(text)} is not a containerd namespace`, 'Kubernetes uses k8s.io, nerdctl and ctr use default'),
+};
+
+/** The name of a namespace, and of a Service (RFC 1123 label). */
+export const kubernetesName: Kind<string> = {
+  placeholder: 'name',
+  parse: (text) =>
+    text.length <= LABEL_LENGTH_MAX && /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?$/.test(text)
+      ? { value: text }
+      : problem(`${quote(text)} is not a name in Kubernetes`, "use at most 63 small letters, digits and '-'"),
 };
 
 /** A DNS name that is looked up; an IP address would never change. */

@@ -19,6 +19,8 @@ export interface ControlPlaneOptions {
 /** A real etcd and kube-apiserver on a loopback address of their own. Everybody who has the token may do everything. */
 export interface ControlPlane {
   readonly url: string;
+  /** Its address, where others may listen on ports of their own. */
+  readonly address: string;
   /** A file for kubectl and for clients. */
   readonly kubeconfig: string;
   /** Logs and everything else. */
@@ -140,6 +142,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   }
   return {
     url,
+    address: place.address,
     kubeconfig: file('admin.kubeconfig'),
     folder,
     call,
@@ -171,7 +174,6 @@ function apiserverFlags(
     '--enable-admission-plugins=NodeRestriction',
     // Nobody makes the service accounts that pods would need.
     ...(controllerManager ? [] : ['--disable-admission-plugins=ServiceAccount']),
-    '--enable-aggregator-routing=true', // Webhooks are reached by their endpoints: there is no kube-proxy.
     '--allow-privileged=true',
     `--service-cluster-ip-range=${SERVICE_RANGE}`,
     '--service-account-issuer=https://kubernetes.default.svc',

@@ -1,0 +1,134 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import type { TestContext } from 'node:test';
+import { type CertificateAndKey, createAuthority, issueLeaf } from '../../certs/authority.ts';
+import { startChildProgram } from '../lab/cluster/child-program.ts';
+import { type ControlPlane, type ControlPlaneOptions, createControlPlane } from '../lab/cluster/control-plane.ts';
+import { LabError } from '../lab/lab-error.ts';
+import { type Program, until } from '../lab/namespace.ts';
+
+const MIROIR = path.join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
+const NAMESPACE = 'miroir';
+const SERVICE = 'miroir-webhook';
+export const CONFIGURATION = 'miroir';
+const START_MS = 60_000;
+const DAY_MS = 86_400_000;
+
+/** Opted in, and not. */
+export const TEAM = 'team';
+export const STRANGER = 'stranger';
+
+export interface WebhookCluster {
+  readonly plane: ControlPlane;
+  /** Its port is not anyone's before a webhook is started. */
+  readonly webhookPort: number;
+  /** Starts `miroir webhook`, whose certificate the apiserver trusts; resolves when it is ready. */
+  startWebhook(): Promise<Program>;
+  /** Puts another certificate into the files that a webhook serves. */
+  useCertificate(certificate: CertificateAndKey): void;
+  readonly authority: CertificateAndKey;
+  createPod(
+    pod: object,
+    options?: { readonly namespace?: string; readonly query?: string },
+  ): ReturnType<ControlPlane['call']>;
+}
+
+/** A control plane with Miroir's webhook configured, which is not running yet. */
+export async function createWebhookCluster(t: TestContext, options: ControlPlaneOptions = {}): Promise<WebhookCluster> {
+  const plane = await createControlPlane(options, t.signal);
+  t.after(() => plane.down());
+  const authority = await createAuthority('lab', validity(1));
+  const file = (name: string) => path.join(plane.folder, name);
+  const useCertificate = ({ certificate, key }: CertificateAndKey) => {
+    fs.writeFileSync(file('tls.crt'), certificate);
+    fs.writeFileSync(file('tls.key'), key);
+  };
+  useCertificate(await issueLeaf(authority, [`${SERVICE}.${NAMESPACE}.svc`], validity(1)));
+  const webhookPort = 29_985;
+  await create(plane, '/api/v1/namespaces', { metadata: { name: NAMESPACE } });
+  await create(plane, '/api/v1/namespaces', { metadata: { name: TEAM, labels: { 'miroir.dev/mirror': 'enabled' } } });
+  await create(plane, '/api/v1/namespaces', { metadata: { name: STRANGER } });
+  await create(plane, `/api/v1/namespaces/${NAMESPACE}/services`, {
+    metadata: { name: SERVICE },
+    // There are no pods here: the apiserver goes where the webhook listens.
+    spec: { type: 'ExternalName', externalName: plane.address },
+  });
+  await create(plane, '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations', {
+    metadata: { name: CONFIGURATION },
+    webhooks: webhooks(webhookPort, Buffer.from(authority.certificate).toString('base64')),
+  });
+  return {
+    plane,
+    webhookPort,
+    authority,
+    useCertificate,
+    startWebhook: async () => {
+      const health = `${plane.address}:29984`;
+      const flags = [
+        `--kubeconfig=${plane.kubeconfig}`,
+        `--namespace=${NAMESPACE}`,
+        `--webhook-address=${plane.address}:${webhookPort}`,
+        `--health-address=${health}`,
+        `--tls-certificate-file=${file('tls.crt')}`,
+        `--tls-key-file=${file('tls.key')}`,
+      ];
+      const program = startChildProgram([process.execPath, MIROIR, 'webhook', ...flags], file('webhook.log'));
+      t.after(() => program.stop('SIGKILL'));
+      const ready = () =>
+        fetch(`http://${health}/readyz`).then(
+          ({ ok }) => ok,
+          () => false,
+        );
+      await until(
+        () => {
+          if (program.isRunning()) return ready();
+          throw new LabError('ERR_LAB_PROGRAM_ENDED', `the webhook ended: ${program.logTail()}`);
+        },
+        AbortSignal.any([t.signal, AbortSignal.timeout(START_MS)]),
+        () => `the webhook is not ready: ${program.logTail()}`,
+      );
+      return program;
+    },
+    createPod: (pod, { namespace = TEAM, query = '' } = {}) =>
+      plane.call('POST', `/api/v1/namespaces/${namespace}/pods${query}`, pod),
+  };
+}
+
+export function validity(days: number) {
+  return { from: new Date(Date.now() - DAY_MS), to: new Date(Date.now() + days * DAY_MS) };
+}
+
+async function create(plane: ControlPlane, path: string, object: object): Promise<void> {
+  const { status, body } = await plane.call('POST', path, object);
+  if (status !== 201) throw new LabError('ERR_LAB_COMMAND_FAILED', `POST ${path}: ${status} ${JSON.stringify(body)}`);
+}
+
+/** Two, of which one at most is asked about a pod: selectors are all true or none. */
+function webhooks(port: number, caBundle: string): readonly object[] {
+  const shared = {
+    clientConfig: { service: { namespace: NAMESPACE, name: SERVICE, path: '/mutate-pods', port }, caBundle },
+    rules: [{ apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], operations: ['CREATE'], scope: 'Namespaced' }],
+    admissionReviewVersions: ['v1'],
+    sideEffects: 'None',
+    failurePolicy: 'Ignore',
+    reinvocationPolicy: 'IfNeeded',
+    timeoutSeconds: 3,
+  };
+  const notOurs = { key: 'kubernetes.io/metadata.name', operator: 'NotIn', values: ['kube-system', NAMESPACE] };
+  const label = 'miroir.dev/mirror';
+  const is = (operator: string, value: string) => ({ key: label, operator, values: [value] });
+  return [
+    {
+      name: 'namespace.miroir.dev',
+      namespaceSelector: { matchExpressions: [notOurs, is('In', 'enabled')] },
+      objectSelector: { matchExpressions: [is('NotIn', 'disabled')] },
+      ...shared,
+    },
+    {
+      name: 'pod.miroir.dev',
+      namespaceSelector: { matchExpressions: [notOurs, is('NotIn', 'enabled')] },
+      objectSelector: { matchExpressions: [is('In', 'enabled')] },
+      ...shared,
+    },
+  ];
+}

@@ -1,0 +1,131 @@
+import { type Decision, GATE_MODES, type GateApplied, type GateMode, type SkipReason } from '../decision.ts';
+import { ADMITTED_ANNOTATION, GATE_ANNOTATION, GATE_APPLIED_ANNOTATION, MIRROR_LABEL } from '../labels.ts';
+import { gatePatch } from './gate-affinity.ts';
+import { type AddOperation, add } from './json-patch.ts';
+import type { Pod } from './pod.ts';
+
+/** What decides about a pod besides the pod. */
+export interface AdmissionContext {
+  readonly namespace: NamespaceView;
+  /** Ours. */
+  readonly version: string;
+  /** Of the namespace that Miroir runs in. */
+  readonly ownNamespace: string | undefined;
+  /** Undefined: what is asked for can be had. Otherwise why not, in words for the user. */
+  readonly bypass: Readonly<Record<'block' | 'require' | 'wait', string | undefined>>;
+}
+
+export interface NamespaceView {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+export interface Mutation {
+  readonly decision: Decision;
+  readonly patch: readonly AddOperation[];
+  /** Sentences for the user. */
+  readonly warnings: readonly string[];
+}
+
+const DEFAULT_MODE: GateMode = 'block';
+const SYSTEM_PRIORITY = 'system-';
+const MIRROR_POD_ANNOTATION = 'kubernetes.io/config.mirror';
+/** `totalAnnotationSizeLimitB` of the apiserver: keys and values of all annotations. */
+const ANNOTATION_BYTES_MAX = 256 * 1024;
+/** etcd takes no object over 1.5 MiB: what is added to a pod must not be what it fails by. */
+const PATCH_BYTES_MAX = 32 * 1024;
+/** Of a text that a user wrote, in a warning. */
+const QUOTED_CHARS_MAX = 40;
+
+/**
+ * Decides about a new pod, and what to add to it. Applied to what came out of it, it adds nothing and decides the same:
+ * the apiserver may ask again when another webhook has changed the pod.
+ */
+export function mutatePod(pod: Pod, context: AdmissionContext): Mutation {
+  const reason = reasonToSkip(pod, context);
+  if (reason !== undefined) return { decision: { outcome: 'skipped', reason }, patch: [], warnings: [] };
+  const asked = askedMode(pod, context.namespace);
+  const bypass = asked.mode === 'prefer' || asked.mode === 'off' ? undefined : context.bypass[asked.mode];
+  const recorded = recordedGate(pod, asked.mode, context.version);
+  const gate = recorded ?? (bypass === undefined ? asked.mode : 'bypassed');
+  const patch = [...annotationPatch(pod, gate, context.version), ...gatePatch(pod, gate)];
+  if (annotationBytes(pod, gate, context.version) > ANNOTATION_BYTES_MAX || bytesOf(patch) > PATCH_BYTES_MAX) {
+    return { decision: { outcome: 'skipped', reason: 'too-large' }, patch: [], warnings: [TOO_LARGE] };
+  }
+  const warnings = gate === 'bypassed' && bypass !== undefined ? [...asked.warnings, bypass] : asked.warnings;
+  return { decision: { outcome: 'admitted', gate }, patch, warnings };
+}
+
+const TOO_LARGE =
+  'miroir: the pod is left as it is, since it is so large that it might not fit with what would be added';
+
+function reasonToSkip(pod: Pod, { namespace, ownNamespace }: AdmissionContext): SkipReason | undefined {
+  const label = pod.labels[MIRROR_LABEL];
+  if (pod.annotations?.[MIRROR_POD_ANNOTATION] !== undefined) return 'mirror-pod';
+  if (namespace.name === ownNamespace) return 'our-own';
+  if (label === 'disabled') return 'opted-out';
+  if (label !== 'enabled' && namespace.labels[MIRROR_LABEL] !== 'enabled') return 'not-opted-in';
+  if (pod.owners.some(({ kind, isController }) => isController && kind === 'DaemonSet')) return 'daemonset';
+  if (pod.nodeName !== undefined) return 'node-name-set';
+  if (pod.priorityClassName?.startsWith(SYSTEM_PRIORITY)) return 'system-critical';
+  if (pod.isWindows) return 'windows';
+  return undefined;
+}
+
+/** The pod's word goes before its namespace's. One that is no mode is passed over: it must not decide by mistake. */
+function askedMode(pod: Pod, namespace: NamespaceView): { mode: GateMode; warnings: readonly string[] } {
+  const warnings: string[] = [];
+  for (const [owner, annotations] of [
+    ['pod', pod.annotations],
+    [`namespace`, namespace.annotations],
+  ] as const) {
+    const word = annotations?.[GATE_ANNOTATION];
+    if (word === undefined) continue;
+    const mode = GATE_MODES.find((candidate) => candidate === word);
+    if (mode !== undefined) return { mode, warnings };
+    warnings.push(
+      `miroir: the annotation ${GATE_ANNOTATION} of the ${owner} is ${quoteForWarning(word)}, which is none of ${GATE_MODES.join(', ')}`,
+    );
+  }
+  return { mode: DEFAULT_MODE, warnings };
+}
+
+/**
+ * What was decided when the pod was here before: states change between two calls, an answer must not. Believed only when
+ * the pod has all that goes with it, and when it can come of what is asked for now: anyone can write an annotation.
+ */
+function recordedGate(pod: Pod, asked: GateMode, version: string): GateApplied | undefined {
+  const recorded = pod.annotations?.[GATE_APPLIED_ANNOTATION];
+  const isPossible = recorded === asked || (recorded === 'bypassed' && asked !== 'prefer' && asked !== 'off');
+  if (!isPossible || pod.annotations?.[ADMITTED_ANNOTATION] !== version) return undefined;
+  return gatePatch(pod, recorded).length === 0 ? recorded : undefined;
+}
+
+function annotationPatch(pod: Pod, gate: GateApplied, version: string): readonly AddOperation[] {
+  const wanted = ourAnnotations(gate, version);
+  const path = ['metadata', 'annotations'];
+  if (pod.annotations === undefined) return [add(path, wanted)];
+  return Object.entries(wanted)
+    .filter(([key, value]) => pod.annotations?.[key] !== value)
+    .map(([key, value]) => add([...path, key], value));
+}
+
+function ourAnnotations(gate: GateApplied, version: string): Readonly<Record<string, string>> {
+  return { [ADMITTED_ANNOTATION]: version, [GATE_APPLIED_ANNOTATION]: gate };
+}
+
+function annotationBytes(pod: Pod, gate: GateApplied, version: string): number {
+  const all = Object.entries({ ...pod.annotations, ...ourAnnotations(gate, version) });
+  return all.reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
+}
+
+function bytesOf(patch: readonly AddOperation[]): number {
+  return Buffer.byteLength(JSON.stringify(patch));
+}
+
+/** Warnings end up in a terminal, and in a header: printable ASCII only. */
+function quoteForWarning(text: string): string {
+  const printable = text.slice(0, QUOTED_CHARS_MAX).replace(/[^\x20-\x7e]|["\\]/g, '?');
+  return `"${printable}${text.length > QUOTED_CHARS_MAX ? '...' : ''}"`;
+}

@@ -1,0 +1,35 @@
+/** The words for what was decided about a pod: the same in audit annotations, the pod's annotations, Events and metrics. */
+
+/**
+ * - `block`: not on nodes that are known to be incompatible.
+ * - `require`: only on nodes that are known to be compatible.
+ * - `prefer`: rather on compatible nodes.
+ * - `wait`: rather on compatible nodes, and not before the mirror is ready.
+ * - `off`: anywhere.
+ */
+export const GATE_MODES = ['block', 'require', 'prefer', 'wait', 'off'] as const;
+export type GateMode = (typeof GATE_MODES)[number];
+
+/** `bypassed`: more was asked for than can be had now, and became `prefer`. */
+export type GateApplied = GateMode | 'bypassed';
+
+/** Why a pod is left as it is. */
+export type SkipReason =
+  | 'daemonset' // It must run on its node, mirror or not; a selector of ours could make it be created in a loop.
+  | 'mirror-pod' // The kubelet shows with it what already runs.
+  | 'node-name-set' // It is scheduled already.
+  | 'not-a-new-pod'
+  | 'not-opted-in'
+  | 'opted-out'
+  | 'our-own'
+  | 'system-critical'
+  | 'too-large' // It might not fit any more with what is added.
+  | 'windows';
+
+/** Why a pod was let through although it should have been looked at. */
+export type FailReason = 'fault' | 'namespace-unknown' | 'pod-invalid' | 'review-invalid';
+
+export type Decision =
+  | { readonly outcome: 'admitted'; readonly gate: GateApplied }
+  | { readonly outcome: 'skipped'; readonly reason: SkipReason }
+  | { readonly outcome: 'failed'; readonly reason: FailReason };

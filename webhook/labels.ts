@@ -1,0 +1,14 @@
+/** The words of the contract with users: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/. */
+
+/** On a namespace `enabled` opts in; on a pod `enabled` or `disabled` goes before it. */
+export const MIRROR_LABEL = 'miroir.dev/mirror';
+/** On a pod, or on its namespace: the gate mode that is asked for. */
+export const GATE_ANNOTATION = 'miroir.dev/gate';
+/** On a pod: the version that admitted it. */
+export const ADMITTED_ANNOTATION = 'miroir.dev/admitted';
+/** On a pod: what was made of the gate mode. */
+export const GATE_APPLIED_ANNOTATION = 'miroir.dev/gate-applied';
+/** On a node: `compatible`, `incompatible`, or absent where nobody knows. */
+export const NODE_LABEL = 'miroir.dev/containerd';
+/** Holds back a pod of mode `wait` until a controller lifts it. */
+export const SCHEDULING_GATE = 'miroir.dev/mirror-ready';

@@ -1,0 +1,41 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry as MetricsRegistry } from 'prom-client';
+import type { AdmissionMetrics } from './admission/app.ts';
+
+/** Around the 5 ms that a review may take. */
+const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
+
+export interface WebhookMetrics extends AdmissionMetrics {
+  /** Of the certificate that is served now. */
+  certificateExpires(at: Date): void;
+}
+
+/** What the webhook decided, how long it took, and the process's own figures. */
+export function createWebhookMetrics(registry: MetricsRegistry): WebhookMetrics {
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const admissions = new Counter({
+    name: 'miroir_admissions_total',
+    help: 'Reviews answered, by outcome (admitted, skipped, failed) and word (the gate, or the reason).',
+    labelNames: ['outcome', 'word'],
+    registers,
+  });
+  const seconds = new Histogram({
+    name: 'miroir_admission_seconds',
+    help: 'From a whole review to its answer.',
+    buckets: SECONDS_BUCKETS,
+    registers,
+  });
+  const expiry = new Gauge({
+    name: 'miroir_webhook_certificate_expiry_timestamp_seconds',
+    help: 'When the certificate that the apiserver gets to see expires, in seconds since 1970.',
+    registers,
+  });
+  return {
+    reviewed: (decision, duration) => {
+      const word = decision.outcome === 'admitted' ? decision.gate : decision.reason;
+      admissions.inc({ outcome: decision.outcome, word });
+      seconds.observe(duration);
+    },
+    certificateExpires: (at) => expiry.set(at.getTime() / 1000),
+  };
+}
