@@ -2,8 +2,8 @@ import type { ConfigOf } from '../common/config/settings.ts';
 import { hasCode } from '../common/errors.ts';
 import { createContainerdClient } from '../containerd/api/client.ts';
 import { createCriClient } from '../containerd/api/cri.ts';
-import { gatherEvidence } from '../containerd/verdict/gather-evidence.ts';
-import { judgeContainerd } from '../containerd/verdict/judge-containerd.ts';
+import { verdictOfFault } from '../containerd/verdict/judge-containerd.ts';
+import { judgeNode } from '../containerd/verdict/judge-node.ts';
 import type { EvidenceItem, Reason, Verdict, VerdictResult } from '../containerd/verdict/verdict.ts';
 import type { ProgramDeps } from './program.ts';
 
@@ -30,21 +30,14 @@ async function judge(
   const cri = createCriClient({ socket });
   try {
     const options = { socket, certsDir, configFile: configPath, isProbed: true };
-    return judgeContainerd(await gatherEvidence({ client, cri }, options, signal));
+    return (await judgeNode({ client, cri }, options, signal)).verdict;
   } catch (error) {
     if (hasCode(error, 'ERR_ABORTED')) throw error;
-    return faulty(error);
+    return verdictOfFault(error); // An exit code of 1 would call the node incompatible.
   } finally {
     client.close();
     cri.close();
   }
-}
-
-/** Whatever went wrong, the verdict says it: an exit code of 1 would call the node incompatible. */
-function faulty(error: unknown): Verdict {
-  const sentence = `a bug in miroir kept it from judging: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
-  const reason: Reason = { code: 'fault', weighs: 'unknown', sentence, evidence: [], fix: undefined };
-  return { result: 'unknown', containerd: undefined, distribution: undefined, reasons: [reason] };
 }
 
 const CODE_COLUMN = 14;

@@ -4,12 +4,16 @@ import type { HostPort } from '../common/host-port.ts';
 import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
 import type { Component } from '../common/lifecycle.ts';
-import type { Logger } from '../common/log.ts';
+import { type Logger, silentLogger } from '../common/log.ts';
 import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
+import { createCriClient } from '../containerd/api/cri.ts';
 import { type ConfiguredRegistry, configureRegistry } from '../containerd/configure.ts';
+import { followEvents } from '../containerd/events.ts';
+import { judgeNode, stampOf } from '../containerd/verdict/judge-node.ts';
 import { createAdvertiser } from './advertiser.ts';
 import { createIntroductions } from './introductions.ts';
 import { createMirrorMetrics } from './metrics.ts';
+import { createNodeVerdict, createNodeVerdictMetrics, type NodeVerdict } from './node-verdict.ts';
 import { createPeerClient } from './peers/client.ts';
 import { createPeersMetrics } from './peers/metrics.ts';
 import { createPeerServer } from './peers/server.ts';
@@ -33,6 +37,8 @@ export interface MirrorOptions {
   readonly containerdSocket: string;
   readonly containerdNamespace: string;
   readonly certsDir: string;
+  /** containerd's own configuration file; undefined: where its distribution keeps it. */
+  readonly configPath: string | undefined;
   readonly registryAddress: HostPort;
   readonly peerAddress: HostPort;
   readonly swarmAddress: HostPort;
@@ -138,6 +144,7 @@ async function buildParts(
     { transfer, log, metrics: createRegistryMetrics(metrics), introductions },
     { address: options.registryAddress, registries: options.registries.map(({ name }) => name) },
   );
+  const verdict = createVerdict({ log, client, metrics }, options);
   const health = createHealthApp({
     metrics,
     checks: [
@@ -147,6 +154,7 @@ async function buildParts(
     ],
     pages: {
       '/status': () => ({ members: router.members(), router: options.router, zone: options.zone }),
+      '/verdict': () => verdict.current(),
     },
   });
   return [
@@ -162,7 +170,32 @@ async function buildParts(
     router,
     advertiser,
     registryServer,
+    verdict,
   ];
+}
+
+/** What this node's containerd makes of a mirror, with a connection of its own: CRI is asked for nothing else here. */
+function createVerdict(
+  { log, client, metrics }: Pick<PartsDeps, 'log' | 'client'> & { readonly metrics: MetricsRegistry },
+  { containerdSocket: socket, certsDir, configPath }: MirrorOptions,
+): NodeVerdict {
+  const cri = createCriClient({ socket });
+  const options = { socket, certsDir, configFile: configPath, isProbed: true };
+  const verdict = createNodeVerdict({
+    judge: (signal) => judgeNode({ client, cri }, options, signal),
+    stampOf,
+    follow: (signal) => followEvents({ client, log: silentLogger }, signal), // The store tells when containerd goes away.
+    log,
+    metrics: createNodeVerdictMetrics(metrics),
+    now: Date.now,
+  });
+  return {
+    ...verdict,
+    stop: async () => {
+      await verdict.stop();
+      cri.close();
+    },
+  };
 }
 
 async function createRouter(

@@ -44,7 +44,7 @@ export const SETTINGS = {
     example: '/etc/containerd/certs.d',
   }),
   configPath: optional({
-    commands: ['check'],
+    commands: ['mirror', 'check'],
     kind: filePath,
     unset: 'where the distribution whose socket it is keeps it, else /etc/containerd/config.toml',
     help: "containerd's own configuration file, that it was started with",

@@ -13,7 +13,7 @@ export interface GatherDeps {
   readonly client: Pick<ContainerdClient, 'serverVersion' | 'plugins'> & {
     readonly content: Pick<ContainerdClient['content'], 'listLabelled' | 'info'>;
   };
-  readonly cri: Pick<CriClient, 'pullImage' | 'status'>;
+  readonly cri: Pick<CriClient, 'pullImage' | 'runtimeVersion' | 'status'>;
 }
 
 export interface GatherOptions {

@@ -27,6 +27,13 @@ export function judgeContainerd(evidence: NodeEvidence): Verdict {
   };
 }
 
+/** What is said when judging itself went wrong: a bug must not look like a node that cannot take part. */
+export function verdictOfFault(error: unknown): Verdict {
+  const sentence = `a bug in miroir kept it from judging: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+  const reason: Reason = { code: 'fault', weighs: 'unknown', sentence, evidence: [], fix: undefined };
+  return { result: 'unknown', containerd: undefined, distribution: undefined, reasons: [reason] };
+}
+
 const WEIGHTS = ['incompatible', 'unknown', 'note'] as const;
 
 function resultOf(reasons: readonly Reason[]): VerdictResult {

@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import http from 'node:http';
 import path from 'node:path';
-import { MiroirError } from '../../common/errors.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { hasCode, MiroirError } from '../../common/errors.ts';
 import { formatHostPort } from '../../common/host-port.ts';
 import { boundAddress, listen } from '../../common/http/listen.ts';
 import type { CriClient } from '../api/cri.ts';
@@ -11,7 +12,7 @@ import { countMissing, PROBE_FOLDER, removeEmptyFolder } from '../certs-d.ts';
 import type { ProbeOutcome } from './evidence.ts';
 
 export interface ProbeDeps {
-  readonly cri: Pick<CriClient, 'pullImage'>;
+  readonly cri: Pick<CriClient, 'pullImage' | 'runtimeVersion'>;
 }
 
 export interface ProbeOptions {
@@ -20,11 +21,15 @@ export interface ProbeOptions {
 
 /**
  * A pull that is refused at once takes 30 to 60 ms. Without our file containerd looks the name up, which fails at once too
- * where DNS works, and takes a few seconds where it does not.
+ * where DNS works, and takes many seconds where it does not.
  */
-const PROBE_DEADLINE_MS = 15_000;
+const PROBE_DEADLINE_MS = 8_000;
+/** It answers from memory. */
+const ALIVE_DEADLINE_MS = 2_000;
 /** A probe's folder that is older was left by a process that was killed. */
 const LEFTOVER_AGE_MS = 10 * 60_000;
+/** containerd answers on its socket a moment before its CRI plugin does. */
+const STARTING_RETRY_MS = 100;
 /** gRPC's status for a service that nobody registered: containerd without its CRI plugin. */
 const GRPC_UNIMPLEMENTED = 12;
 
@@ -50,10 +55,8 @@ export async function probeHosts(
     const withdraw = await placeHosts(certsDir, registry, formatHostPort(boundAddress(server)));
     try {
       const ended = AbortSignal.any([signal, asked.signal, AbortSignal.timeout(PROBE_DEADLINE_MS)]);
-      const failure = await cri.pullImage({ image: `${registry}/probe:${token}` }, ended).then(
-        () => undefined,
-        (error: unknown) => error,
-      );
+      const failure = await pullAndFail(cri, `${registry}/probe:${token}`, ended);
+      if (isLate(failure) && !asked.signal.aborted && !signal.aborted) return await judgeSilence(cri, signal);
       return outcomeOf(failure, asked.signal.aborted, signal);
     } finally {
       await withdraw();
@@ -67,16 +70,48 @@ export async function probeHosts(
   }
 }
 
+/** Resolves with why the pull failed, once containerd is ready to pull. */
+async function pullAndFail(cri: ProbeDeps['cri'], image: string, signal: AbortSignal): Promise<unknown> {
+  for (;;) {
+    const failure = await cri.pullImage({ image }, signal).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    const isStarting = failure instanceof MiroirError && failure.message.includes('not initialized yet');
+    if (!isStarting || signal.aborted) return failure;
+    await delay(STARTING_RETRY_MS, undefined, { signal }).catch(() => {});
+  }
+}
+
+function isLate(failure: unknown): boolean {
+  return hasCode(failure, 'ERR_ABORTED') || hasCode(failure, 'ERR_DEADLINE_EXCEEDED');
+}
+
+/**
+ * The pull did not ask and did not end. A containerd that lives is looking the registry up where no DNS answers: had it read
+ * our file, it would have asked at once. One that hangs tells nothing.
+ */
+async function judgeSilence(cri: ProbeDeps['cri'], signal: AbortSignal): Promise<ProbeOutcome> {
+  try {
+    await cri.runtimeVersion(AbortSignal.any([signal, AbortSignal.timeout(ALIVE_DEADLINE_MS)]));
+    return { kind: 'not-reached' };
+  } catch (error) {
+    if (signal.aborted || !(error instanceof MiroirError)) throw error;
+    return { kind: 'failed', why: `containerd hangs: a pull did not end within ${PROBE_DEADLINE_MS / 1000} s` };
+  }
+}
+
 function outcomeOf(failure: unknown, wasAsked: boolean, signal: AbortSignal): ProbeOutcome {
   if (wasAsked) return { kind: 'reached' };
   if (failure !== undefined && !(failure instanceof MiroirError)) throw failure;
   if (signal.aborted) throw failure ?? new MiroirError('ERR_ABORTED', 'the probe was stopped');
-  if (failure?.code === 'ERR_ABORTED' || failure?.code === 'ERR_DEADLINE_EXCEEDED') {
-    return { kind: 'failed', why: `a pull did not end within ${PROBE_DEADLINE_MS / 1000} s` };
-  }
   if (failure?.code === 'ERR_CONTAINERD_UNAVAILABLE') return { kind: 'failed', why: failure.message };
   if (failure instanceof GrpcError && failure.status === GRPC_UNIMPLEMENTED) {
     return { kind: 'failed', why: 'containerd runs without its CRI plugin' };
+  }
+  // Any other failure happened before it looked for the registry, or has nothing to do with it.
+  if (failure !== undefined && !/failed to (resolve|do request)/.test(failure.message)) {
+    return { kind: 'failed', why: failure.message };
   }
   return { kind: 'not-reached' };
 }

@@ -21,6 +21,8 @@ export interface ConfigRead {
   readonly problem: ConfigProblem | undefined;
   /** When the last of the files was changed. */
   readonly changedAtMs: number;
+  /** Names the files and when each was written: another text means that something changed. */
+  readonly stamp: string;
   /** The files, and the folders that hold them or could hold more: what to watch. */
   readonly watched: readonly string[];
 }
@@ -46,6 +48,7 @@ export async function readConfig(
   const watched = new Set<string>();
   const pending = [file];
   const seen = new Set<string>();
+  const stamps: string[] = [];
   let changedAtMs = 0;
   let problem: ConfigProblem | undefined;
   for (let next = pending.shift(); next !== undefined && problem === undefined; next = pending.shift()) {
@@ -59,9 +62,11 @@ export async function readConfig(
     const read = await readFile(next, root);
     if ('what' in read) {
       problem = read;
+      stamps.push(`${read.file} ${read.what}`);
       break;
     }
     files.push(read.file);
+    stamps.push(`${next} ${read.changedAtMs}`);
     changedAtMs = Math.max(changedAtMs, read.changedAtMs);
     const { imports = [] } = read.file.table;
     if (!Array.isArray(imports) || !imports.every((item) => typeof item === 'string')) {
@@ -76,7 +81,7 @@ export async function readConfig(
     for (const item of imports as readonly string[])
       pending.push(...(await resolveImport(item, next, { version, root, watched })));
   }
-  return { files, problem, changedAtMs, watched: [...watched] };
+  return { files, problem, changedAtMs, stamp: stamps.join('\n'), watched: [...watched] };
 }
 
 async function readFile(
@@ -106,7 +111,9 @@ async function readFile(
     const table = parse(text, { integersAsBigInt: 'asNeeded' });
     return { file: { path: file, table, lineOf: indexLines(text) }, changedAtMs };
   } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
+    // Whatever a text does to its parser, it is no configuration.
+    if (!(error instanceof TomlError))
+      return { kind: 'invalid', file, line: undefined, what: `is no TOML: ${String(error)}` };
     const what = `is no TOML: ${error.message.split('\n')[0]?.replace('Invalid TOML document: ', '')}`;
     return { kind: 'invalid', file, line: error.line, what };
   }

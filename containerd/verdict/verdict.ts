@@ -47,6 +47,7 @@ export type ReasonCode =
   | 'layers-gone-before'
   | 'layers-unproven'
   | 'mirrors-beside-config-path'
+  | 'not-judged'
   | 'path-unproven'
   | 'probe-failed'
   | 'probe-not-reached'
