@@ -6,11 +6,14 @@ import { build } from 'esbuild';
 /** The unit of /proc/PID/stat on Linux, whatever the kernel's own tick is (USER_HZ). */
 const TICKS_PER_SECOND = 100;
 
-export interface Contestant {
-  cpuSeconds(): number;
+export interface ProcessMemory {
   /** The most memory it had since the last call. */
   peakRssMegabytes(): number;
   rssMegabytes(): number;
+}
+
+export interface Contestant extends ProcessMemory {
+  cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
@@ -19,22 +22,28 @@ export interface MirrorContestant extends Contestant {
   readonly peers: string;
 }
 
-export function contestant(child: ChildProcess): Contestant {
+export function processMemory(pid: () => number): ProcessMemory {
   const status = (field: string) => {
-    const text = fs.readFileSync(`/proc/${child.pid}/status`, 'utf8');
+    const text = fs.readFileSync(`/proc/${pid()}/status`, 'utf8');
     return Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) / 1024;
   };
   return {
+    peakRssMegabytes: () => {
+      const peak = status('VmHWM');
+      fs.writeFileSync(`/proc/${pid()}/clear_refs`, '5'); // proc(5): resets VmHWM.
+      return peak;
+    },
+    rssMegabytes: () => status('VmRSS'),
+  };
+}
+
+export function contestant(child: ChildProcess): Contestant {
+  return {
+    ...processMemory(() => child.pid as number),
     cpuSeconds: () => {
       const fields = fs.readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
       return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
     },
-    peakRssMegabytes: () => {
-      const peak = status('VmHWM');
-      fs.writeFileSync(`/proc/${child.pid}/clear_refs`, '5'); // proc(5): resets VmHWM.
-      return peak;
-    },
-    rssMegabytes: () => status('VmRSS'),
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const closed = new Promise((resolve) => child.once('close', resolve));
