@@ -27,6 +27,7 @@ async function startNode(t: test.TestContext) {
     router: node,
     log,
     metrics: { ociEvent: () => {}, held: () => {} },
+    arrived: () => {},
     store: {
       async *watch(signal) {
         for await (const [event] of on(events, 'event', { signal })) {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Component } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
+import type { Digest } from '../common/oci/digest.ts';
 import { type ChangeType, createHoldings } from './holdings.ts';
 import type { Store, StoreEvent } from './store/store.ts';
 import type { Advertisement, Key, Router } from './swarm/router.ts';
@@ -27,6 +28,8 @@ export interface AdvertiserDeps {
   readonly router: Pick<Router, 'advertise' | 'withdraw'>;
   readonly log: Logger;
   readonly metrics: AdvertiserMetrics;
+  /** Told of all content that is there, and as it comes. */
+  readonly arrived: (digest: Digest) => void;
 }
 
 export interface Advertiser extends Component {
@@ -46,6 +49,7 @@ export function createAdvertiser(deps: AdvertiserDeps): Advertiser {
   let running: Promise<unknown> = Promise.resolve();
 
   function note(event: StoreEvent): void {
+    if (event.type === 'content-created') deps.arrived(event.digest);
     for (const { type, entry } of holdings.apply(event)) {
       outbox.put(entry.key, type === 'DELETE' ? WITHDRAWN : entry);
       // What the node held before the mirror came is no change.

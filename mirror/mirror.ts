@@ -135,7 +135,13 @@ async function buildParts(
     { store, local, pool, log, metrics: createPeersMetrics(metrics), now },
     { address: options.peerAddress, keys, encryption },
   );
-  const advertiser = createAdvertiser({ store, router, log, metrics: createMirrorMetrics(metrics) });
+  const advertiser = createAdvertiser({
+    store,
+    router,
+    log,
+    metrics: createMirrorMetrics(metrics),
+    arrived: transfer.arrived,
+  });
   const introductions = createIntroductions(
     { configureRegistry, log },
     { certsDir: options.certsDir, registries: options.registries },

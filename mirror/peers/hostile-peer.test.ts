@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import { describe, type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import tls from 'node:tls';
 import type { Digest } from '../../common/oci/digest.ts';
 import { ask, startTestMirror, TEST_KEYS } from '../../test/conformance/oci-test-mirror.ts';
@@ -258,6 +259,46 @@ test('a peer that sent wrong bytes is not asked again', async (t) => {
   assert.equal(count, 1);
 });
 
+test('containerd, which compares what it gets, is sent elsewhere when it asks again, and who sent wrong bytes is banned', async (t) => {
+  const hub = createMemoryHub();
+  const asker = await startTestMirror(t, { name: 'asker', hub, encryption: 'off' });
+  const digest = await startHostilePeer(t, hub, 'off', ({ socket, digest }) => {
+    socket.write(Buffer.concat([Buffer.from(head(digest)), corruptAt(5)]));
+  });
+  const honest = await startTestMirror(t, { name: 'honest', hub, encryption: 'off' });
+  honest.store.put(LARGE);
+  await honest.advertise();
+  const containerd = { headers: { 'user-agent': 'containerd/2.4.2' } };
+  const url = `${asker.url}/v2/library/app/blobs/${digest}`;
+
+  const wrong = await ask(url, containerd);
+  const right = await ask(url, containerd);
+
+  assert.equal(wrong.isShort, false);
+  assert.ok(!wrong.body.equals(LARGE));
+  assert.ok(right.body.equals(LARGE));
+  await until(t, async () => (await counted(asker, 'miroir_peer_bans_total')) === 1);
+});
+
+test('what arrived in the store makes no peer a suspect', async (t) => {
+  const hub = createMemoryHub();
+  const asker = await startTestMirror(t, { name: 'asker', hub, encryption: 'off' });
+  let count = 0;
+  const digest = await startHostilePeer(t, hub, 'off', ({ socket, digest }) => {
+    count += 1;
+    socket.write(Buffer.concat([Buffer.from(head(digest)), LARGE]));
+  });
+  const containerd = { headers: { 'user-agent': 'containerd/2.4.2' } };
+  const url = `${asker.url}/v2/library/app/blobs/${digest}`;
+
+  await ask(url, containerd);
+  asker.arrived(digest);
+  const again = await ask(url, containerd);
+
+  assert.ok(again.body.equals(LARGE));
+  assert.equal(count, 2);
+});
+
 /** A member of the swarm that says it holds LARGE, and answers as it likes. */
 async function startHostilePeer(
   t: TestContext,
@@ -310,6 +351,10 @@ function refuse(socket: Socket, status: number): void {
 function reset(socket: Socket): void {
   if (socket instanceof tls.TLSSocket) socket.destroy();
   else socket.resetAndDestroy();
+}
+
+async function until(t: TestContext, isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await delay(5, undefined, { signal: t.signal });
 }
 
 async function counted(mirror: { readonly metrics: import('prom-client').Registry }, name: string): Promise<number> {

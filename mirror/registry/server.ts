@@ -195,7 +195,7 @@ async function answerWithBlob(
   }
   // Without a validator of ours there is nothing that If-Range could match (RFC 9110, 13.1.5).
   const asked = request.headers['if-range'] === undefined ? parseRange(request.headers.range) : undefined;
-  const blob = await transfer.blob(path, asked, signal);
+  const blob = await transfer.blob({ ...path, isForStore: isContainerd(request) }, asked, signal);
   told(blob?.source ?? 'none');
   if (blob === undefined) {
     logAnswer(context, request, path, 'none');
@@ -229,6 +229,11 @@ function logAnswer(
   const reference = path.kind === 'blob' ? path.digest : (path.reference.digest ?? path.reference.tag);
   const { kind, registry, repository } = path;
   log.debug('request', { method, kind, registry, repository, reference, source, ...(outcome && { outcome }) });
+}
+
+/** containerd puts what it pulls into the store of this node; of others that pull from here nothing is known. */
+function isContainerd(request: IncomingMessage): boolean {
+  return request.headers['user-agent']?.startsWith('containerd/') === true;
 }
 
 /** Aborts when the client goes before its answer is complete. */

@@ -31,6 +31,8 @@ export interface RelayPlan {
   readonly end?: number;
   /** Wholes of at most so many bytes are kept and verified before the client gets any. */
   readonly keepBytesMax: number;
+  /** Whether larger wholes are verified too, before their last bytes go out. */
+  readonly verifies: boolean;
   /** Larger than any honest content of this kind. */
   readonly sizeBytesMax: number;
 }
@@ -175,7 +177,7 @@ function takeChunk(state: RelayState, id: number, byteCount: number): RelayStep 
   const sources = state.sources.includes(attempt.provider) ? state.sources : [...state.sources, attempt.provider];
   const next: RelayState = { ...state, offset, sources };
   const isComplete = offset === state.size.end;
-  if (isComplete && coversWhole(state)) {
+  if (isComplete && coversWhole(state) && (state.plan.verifies || isKeptWhole(state))) {
     // The last bytes wait for the verdict: wrong content is never handed over as complete.
     return { state: { ...next, phase: 'verifying' }, actions: [{ type: 'keep' }, { type: 'verify' }] };
   }

@@ -27,6 +27,8 @@ export interface RelayedContent {
   readonly sizeBytes: number;
   readonly start: number;
   readonly end: number;
+  /** Whose bytes were sent so far. */
+  sources(): readonly Provider[];
   send(sink: BodySink): Promise<SendOutcome>;
   cancel(): void;
 }
@@ -50,7 +52,7 @@ export function runRelay(
   const over = new AbortController();
   const asked = new Map<number, Provider>();
   const bodies = new Map<number, PeerBody>();
-  const hash = plan.start === 0 ? createHash('sha256') : undefined;
+  const hash = plan.verifies && plan.start === 0 ? createHash('sha256') : undefined;
   let kept: Buffer[] = [];
   /** What came before the client's sink was there. */
   let early: Chunk[] = [];
@@ -87,7 +89,12 @@ export function runRelay(
         return drop(action.attempt);
       case 'send-head':
         clearTimeout(deadline);
-        return answer.resolve({ ...action, send, cancel: () => dispatch({ type: 'client-gone' }) });
+        return answer.resolve({
+          ...action,
+          sources: () => state.sources,
+          send,
+          cancel: () => dispatch({ type: 'client-gone' }),
+        });
       case 'deliver':
         return deliver(chunk as Chunk);
       case 'keep':
@@ -168,9 +175,9 @@ export function runRelay(
   };
 
   const verify = (): boolean => {
-    const whole = hash?.copy();
-    for (const bytes of kept) whole?.update(bytes);
-    return `sha256:${whole?.digest('hex')}` === request.digest;
+    const whole = hash?.copy() ?? createHash('sha256');
+    for (const bytes of kept) whole.update(bytes);
+    return `sha256:${whole.digest('hex')}` === request.digest;
   };
 
   const blame = (provider: Provider, fault: Fault) => {

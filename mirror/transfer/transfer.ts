@@ -16,6 +16,7 @@ import { createPeerMemory } from './peer-memory.ts';
 import { createResolver } from './resolver.ts';
 import { type RelayedContent, runRelay } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
+import { createUnconfirmed } from './unconfirmed.ts';
 
 export interface TransferDeps {
   readonly store: Store;
@@ -57,6 +58,11 @@ export interface FoundBlob {
 
 export type WantedContent = Omit<ContentRequest, 'kind'>;
 
+export interface WantedBlob extends WantedContent {
+  /** The client is this node's containerd: it compares what it gets with the digest, and puts it into this node's store. */
+  readonly isForStore: boolean;
+}
+
 /**
  * Gets content for this node's clients: from its own store, or from the peer that serves it best. All calls answer
  * undefined for what neither has, or not in time; they never ask a registry.
@@ -69,7 +75,9 @@ export interface Transfer {
   tag(tag: TagReference, signal: AbortSignal): Promise<FoundManifest | undefined>;
   /** The whole content's size. */
   blobSize(wanted: WantedContent, signal: AbortSignal): Promise<{ sizeBytes: number; source: Source } | undefined>;
-  blob(wanted: WantedContent, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
+  blob(wanted: WantedBlob, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
+  /** Content has come into this node's store. */
+  readonly arrived: (digest: Digest) => void;
 }
 
 /** A dial that fails, a peer that is slow, and one that answers; then upstream is the better choice. */
@@ -85,6 +93,9 @@ const BLOB_BYTES_MAX = 1024 ** 4;
 const FETCHED_FRESH_MS = 30_000;
 const FETCHED_BYTES_MAX = 4 * 1024 * 1024;
 
+/** A large layer at a slow peer's speed; one that takes longer stays a suspect for this content, and no more. */
+const AUDIT_MS = 60_000;
+
 /** How many holders are asked for a size. */
 const SIZE_ASKS_MAX = 3;
 
@@ -94,6 +105,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const peers = createPeerMemory({ now });
   const resolver = createResolver({ ...deps, peers });
   const relayDeps = { client, peers, log, metrics: deps.metrics };
+  const unconfirmed = createUnconfirmed({ now });
+  let isAuditing = false;
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
   const recentManifest = (digest: Digest): FoundManifest | undefined => {
@@ -105,7 +118,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
 
   /** `known` are asked first: they said so themselves. */
   const fetchManifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
-    const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, sizeBytesMax: MANIFEST_BYTES_MAX };
+    const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, verifies: true, sizeBytesMax: MANIFEST_BYTES_MAX };
     const find = (ended: AbortSignal) => after(known, resolver.providers(wanted.digest, ended));
     const request = { ...wanted, kind: 'manifest' } as const;
     const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs }, request, find, signal);
@@ -162,13 +175,43 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     return sizeBytes === undefined ? undefined : ({ sizeBytes, source: 'peer' } as const);
   };
 
-  const relayBlob = async (wanted: WantedContent, asked: RangeRequest | undefined, signal: AbortSignal) => {
+  const relay = (
+    wanted: WantedContent,
+    bounds: { readonly start: number; readonly end?: number; readonly verifies: boolean },
+    find: (ended: AbortSignal) => AsyncIterable<readonly Provider[]>,
+    signal: AbortSignal,
+  ) => {
+    const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX };
+    return runRelay(relayDeps, { plan, firstByteTimeoutMs }, { ...wanted, kind: 'blob' }, find, signal);
+  };
+
+  const relayBlob = async (wanted: WantedBlob, asked: RangeRequest | undefined, signal: AbortSignal) => {
     const bounds = await absoluteRange(asked, async () => (await blobSize(wanted, signal))?.sizeBytes);
     if (bounds === undefined) return undefined;
-    const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX };
-    const find = (ended: AbortSignal) => resolver.providers(wanted.digest, ended);
-    const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs }, { ...wanted, kind: 'blob' }, find, signal);
-    return content === undefined ? undefined : relayedBlob(wanted.digest, content);
+    const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
+    if (suspects.length > 0) void audit(wanted, suspects);
+    const find = (ended: AbortSignal) => without(suspects, resolver.providers(wanted.digest, ended));
+    const content = await relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, signal);
+    if (content === undefined) return undefined;
+    const wasSent = () => {
+      if (wanted.isForStore && content.end === content.sizeBytes) unconfirmed.sent(wanted.digest, content.sources());
+    };
+    return relayedBlob(wanted.digest, content, wasSent);
+  };
+
+  /** Gets the content once more from each who may have sent it wrong, and compares: the relay bans who did. */
+  const audit = async (wanted: WantedContent, suspects: readonly Provider[]) => {
+    if (isAuditing) return;
+    isAuditing = true;
+    try {
+      for (const suspect of suspects) {
+        const whole = { start: 0, verifies: true };
+        const content = await relay(wanted, whole, () => only(suspect), AbortSignal.timeout(AUDIT_MS));
+        if (content !== undefined && (await content.send(NOWHERE)) === 'sent') unconfirmed.cleared(wanted.digest);
+      }
+    } finally {
+      isAuditing = false;
+    }
   };
 
   return {
@@ -189,6 +232,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       const own = await orAbsent(local.open(wanted.digest, signal), wanted.digest);
       return own === undefined ? relayBlob(wanted, range, signal) : localBlob(deps, own);
     },
+    arrived: (digest) => unconfirmed.arrived(digest),
   };
 }
 
@@ -209,12 +253,16 @@ function localBlob({ pool, log }: TransferDeps, { digest, sizeBytes, file }: Ope
   };
 }
 
-function relayedBlob(digest: Digest, content: RelayedContent): FoundBlob {
+function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => void): FoundBlob {
   return {
     digest,
     sizeBytes: content.sizeBytes,
     source: 'peer',
-    send: (_range, sink) => content.send(sink),
+    send: async (_range, sink) => {
+      const outcome = await content.send(sink);
+      if (outcome === 'sent') wasSent();
+      return outcome;
+    },
     close: async () => content.cancel(),
   };
 }
@@ -244,6 +292,23 @@ async function collect(content: RelayedContent): Promise<Uint8Array> {
     gone: new AbortController().signal,
   });
   return Buffer.concat(parts);
+}
+
+/** Takes what it is sent, and drops it. */
+const NOWHERE: BodySink = {
+  write: (_bytes, written) => written(),
+  finish: () => {},
+  cut: () => {},
+  gone: new AbortController().signal,
+};
+
+async function* only(provider: Provider) {
+  yield [provider];
+}
+
+async function* without(left: readonly Provider[], found: AsyncIterable<readonly Provider[]>) {
+  const addresses = new Set(left.map(({ address }) => address));
+  for await (const batch of found) yield batch.filter(({ address }) => !addresses.has(address));
 }
 
 async function* after(known: readonly Provider[], found: AsyncIterable<readonly Provider[]>) {

@@ -4,6 +4,7 @@ import { Registry as MetricsRegistry } from 'prom-client';
 import { parseSwarmKeys, type SwarmKey } from '../../certs/swarm-key.ts';
 import { formatHostPort } from '../../common/host-port.ts';
 import { type Logger, silentLogger } from '../../common/log.ts';
+import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import { createPeerClient, type PeerClientLimits } from '../../mirror/peers/client.ts';
 import { createPeersMetrics } from '../../mirror/peers/metrics.ts';
@@ -26,6 +27,8 @@ export interface TestMirror {
   readonly peerAddress: string;
   /** Advertises all that the store holds now. */
   advertise(): Promise<void>;
+  /** Tells the mirror that content has come into its store. */
+  readonly arrived: (digest: Digest) => void;
   stop(): Promise<void>;
 }
 
@@ -102,6 +105,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     metrics,
     url: `http://${formatHostPort(registry.address())}`,
     peerAddress,
+    arrived: transfer.arrived,
     advertise: async () => {
       const watching = new AbortController();
       for await (const event of store.watch(watching.signal)) {

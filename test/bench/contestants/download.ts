@@ -27,7 +27,7 @@ export function download(address: string, target: string): Promise<number> {
     });
     socket.once('error', reject);
     socket.once('close', () => reject(new Error(`${target} came short: ${received} of ${total} bytes`)));
-    socket.write(`GET ${target} HTTP/1.1\r\nHost: ${address}\r\n\r\n`);
+    socket.write(`GET ${target} HTTP/1.1\r\nHost: ${address}\r\nUser-Agent: containerd/2.4.2\r\n\r\n`);
   });
 }
 
