@@ -14,14 +14,14 @@ const FIXES: Partial<Readonly<Record<ErrorCode, string>>> = {
  * One line for a person about an error that a command cannot work past, with what to look at. `addresses` are the
  * command's listening addresses by flag, to name the one that is taken.
  */
-export function explainError(error: MiroirError, addresses: ReadonlyMap<string, HostPort> = new Map()): string {
+export function explainError(error: MiroirError, addresses: Readonly<Record<string, HostPort>> = {}): string {
   const fix = error.code === 'ERR_LISTEN_FAILED' ? listenFix(error, addresses) : FIXES[error.code];
   return fix === undefined ? error.message : `${error.message}; ${fix}`;
 }
 
-function listenFix({ message }: MiroirError, addresses: ReadonlyMap<string, HostPort>): string {
+function listenFix({ message }: MiroirError, addresses: Readonly<Record<string, HostPort>>): string {
   const words = message.split(/:?\s/); // Whole ones: 0.0.0.0:2998 is not 0.0.0.0:29983.
-  const flags = [...addresses].filter(([, address]) => words.includes(formatHostPort(address))).map(([flag]) => flag);
+  const flags = Object.keys(addresses).filter((flag) => words.includes(formatHostPort(addresses[flag] as HostPort)));
   const named = flags.length > 0 ? ` with ${flags.join(' or ')}` : '';
   return `see what listens there with ss -ltnp, or choose another address${named}`;
 }

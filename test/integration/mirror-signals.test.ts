@@ -60,7 +60,7 @@ async function terminateMirror(node: LabNode, times = 1) {
 }
 
 function isStopping(node: LabNode): boolean {
-  return fs.readFileSync(path.join(node.folder, 'mirror.log'), 'utf8').includes('"msg":"Mirror stopping"');
+  return fs.readFileSync(path.join(node.folder, 'mirror.log'), 'utf8').includes('"msg":"Stopping"');
 }
 
 async function upstreamBytes({ lab, image }: Pull): Promise<number> {
