@@ -14,8 +14,8 @@ const LAYER_BYTES = 20_000_000;
 /** A transfer that ends by itself while the mirror waits for it, and one that does not. */
 const ENDING_BYTES_PER_SECOND = 8_000_000;
 const ENDLESS_BYTES_PER_SECOND = 1_000_000;
-/** Running transfers have 10 s; the rest is for closing, and for a busy machine. */
-const STOP_MS_MAX = 14_000;
+/** Running transfers have 10 s; the rest is for closing, and for a busy machine. After 20 s it would give up. */
+const STOP_MS_MAX = 18_000;
 const AT_ONCE_MS_MAX = 2_000;
 
 interface Pull {
