@@ -12,10 +12,10 @@ export interface IngestNews {
 
 /**
  * A listener that is busy finds the latest about each digest, not all that happened meanwhile. The same digest may arrive twice at
- * once, and it has ended when the last of them has.
+ * once: it has ended when the last of them has, and is committed when one of them was.
  */
 export function createIngestNews(): IngestNews {
-  const arriving = new Map<Digest, { readonly sizeBytes: number; count: number }>();
+  const arriving = new Map<Digest, { readonly sizeBytes: number; count: number; committed: boolean }>();
   const listeners = new Set<(event: IngestEvent) => void>();
   const tell = (event: IngestEvent) => {
     for (const listen of listeners) listen(event);
@@ -26,7 +26,7 @@ export function createIngestNews(): IngestNews {
       const known = arriving.get(digest);
       if (known !== undefined) known.count += 1;
       else {
-        arriving.set(digest, { sizeBytes, count: 1 });
+        arriving.set(digest, { sizeBytes, count: 1, committed: false });
         tell({ type: 'ingest-started', digest, sizeBytes });
       }
     },
@@ -35,9 +35,10 @@ export function createIngestNews(): IngestNews {
       const known = arriving.get(digest);
       if (known === undefined) return;
       known.count -= 1;
+      known.committed ||= committed;
       if (known.count > 0) return;
       arriving.delete(digest);
-      tell({ type: 'ingest-ended', digest, committed });
+      tell({ type: 'ingest-ended', digest, committed: known.committed });
     },
 
     async *follow(signal) {

@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Digest } from '../../common/oci/digest.ts';
 import { identify, openFile } from './ingest-files.ts';
@@ -33,7 +34,7 @@ export async function openIngest(
   const file = await openFile(name);
   if (file === undefined) return undefined;
   try {
-    if (identify(await file.stat({ bigint: true })) === identity) return await createOpenIngest(source, file);
+    if (identify(await file.stat({ bigint: true })) === identity) return createOpenIngest(source, file);
   } catch (error) {
     await file.close();
     throw error;
@@ -43,13 +44,14 @@ export async function openIngest(
 }
 
 /** Follows the file of an ingest, through its rename when it is committed. Nothing but the file itself is believed. */
-async function createOpenIngest(source: IngestSource, file: FileHandle): Promise<OpenIngest> {
+function createOpenIngest(source: IngestSource, file: FileHandle): OpenIngest {
   const { digest, sizeBytes } = source;
-  const look = async () => {
-    const { size, nlink } = await file.stat();
+  // Of an open file the kernel answers from memory, in microseconds; by way of a thread it is ten times the work.
+  const look = () => {
+    const { size, nlink } = fstatSync(file.fd);
     return { availableBytes: Math.min(size, sizeBytes), isUnlinked: nlink === 0 };
   };
-  const { availableBytes } = await look();
+  const { availableBytes } = look();
 
   return {
     digest,
@@ -62,7 +64,7 @@ async function createOpenIngest(source: IngestSource, file: FileHandle): Promise
         const change = awaitChange(source, signal); // Before looking, so that nothing falls in between.
         try {
           const mayGrow = source.isLive();
-          const now = await look();
+          const now = look();
           if (now.availableBytes > offset || now.availableBytes === sizeBytes) return now.availableBytes;
           if (now.isUnlinked || !mayGrow) return 'aborted';
           await change.happened;
