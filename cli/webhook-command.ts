@@ -1,9 +1,15 @@
+import { ROTATION_TIMES } from '../certs/rotation.ts';
+import { configInvalid } from '../common/config/mistake.ts';
+import { flagName } from '../common/config/setting.ts';
 import type { ConfigOf } from '../common/config/settings.ts';
 import { createLogger } from '../common/log.ts';
-import { createWebhook } from '../webhook/webhook.ts';
+import { createWebhook, type WebhookOptions } from '../webhook/webhook.ts';
 import type { ProgramDeps } from './program.ts';
 import { runComponent } from './run-component.ts';
 import { readVersion } from './version.ts';
+
+/** How soon a replica sees what another one did to the authorities. */
+const CERTIFICATES_INTERVAL_MS = 10_000;
 
 /** Runs the webhook until the signal aborts. */
 export async function runWebhook(
@@ -11,9 +17,31 @@ export async function runWebhook(
   config: ConfigOf<'webhook'>,
   signal: AbortSignal,
 ): Promise<number> {
-  const { logLevel, ...options } = config;
-  const log = createLogger({ write: stdout, now: () => new Date() }, { level: logLevel });
-  const component = createWebhook({ log }, { ...options, version: readVersion() });
+  const log = createLogger({ write: stdout, now: () => new Date() }, { level: config.logLevel });
+  const component = createWebhook({ log }, webhookOptions(config));
   const listeners = { '--webhook-address': config.webhookAddress, '--health-address': config.healthAddress };
   return runComponent({ stderr, log, component }, { command: 'webhook', listeners }, signal);
+}
+
+/** Throws ERR_CONFIG_INVALID when one of the two files is named and the other is not. */
+function webhookOptions(config: ConfigOf<'webhook'>): WebhookOptions {
+  const { tlsCertificateFile: certificateFile, tlsKeyFile: keyFile } = config;
+  const { webhookService: service, webhookConfiguration: configuration, authoritySecret: secret } = config;
+  if ((certificateFile === undefined) !== (keyFile === undefined)) {
+    const name = flagName(keyFile === undefined ? 'tlsKeyFile' : 'tlsCertificateFile');
+    throw configInvalid([
+      { name, source: 'not set', wrong: 'one of the two TLS files is named alone', fix: 'name both, or none' },
+    ]);
+  }
+  const files = certificateFile !== undefined && keyFile !== undefined && { certificateFile, keyFile };
+  return {
+    version: readVersion(),
+    webhookAddress: config.webhookAddress,
+    healthAddress: config.healthAddress,
+    kubeconfig: config.kubeconfig,
+    namespace: config.namespace,
+    certificates: files
+      ? { kind: 'files', ...files }
+      : { kind: 'own', service, configuration, secret, times: ROTATION_TIMES, intervalMs: CERTIFICATES_INTERVAL_MS },
+  };
 }

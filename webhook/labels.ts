@@ -12,3 +12,5 @@ export const GATE_APPLIED_ANNOTATION = 'miroir.dev/gate-applied';
 export const NODE_LABEL = 'miroir.dev/containerd';
 /** Holds back a pod of mode `wait` until a controller lifts it. */
 export const SCHEDULING_GATE = 'miroir.dev/mirror-ready';
+/** On the Secret of the authorities, with any value: asks for a new one. */
+export const ROTATE_ANNOTATION = 'miroir.dev/rotate';

@@ -7,6 +7,7 @@ const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.
 export interface WebhookMetrics extends AdmissionMetrics {
   /** Of the certificate that is served now. */
   certificateExpires(at: Date): void;
+  rotated(step: string): void;
 }
 
 /** What the webhook decided, how long it took, and the process's own figures. */
@@ -30,6 +31,12 @@ export function createWebhookMetrics(registry: MetricsRegistry): WebhookMetrics 
     help: 'When the certificate that the apiserver gets to see expires, in seconds since 1970.',
     registers,
   });
+  const steps = new Counter({
+    name: 'miroir_webhook_certificate_steps_total',
+    help: 'Steps taken to keep the certificate, by step.',
+    labelNames: ['step'],
+    registers,
+  });
   return {
     reviewed: (decision, duration) => {
       const word = decision.outcome === 'admitted' ? decision.gate : decision.reason;
@@ -37,5 +44,6 @@ export function createWebhookMetrics(registry: MetricsRegistry): WebhookMetrics 
       seconds.observe(duration);
     },
     certificateExpires: (at) => expiry.set(at.getTime() / 1000),
+    rotated: (step) => steps.inc({ step }),
   };
 }

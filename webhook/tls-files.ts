@@ -1,14 +1,14 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { CertificateAndKey } from '../certs/authority.ts';
 import { MiroirError } from '../common/errors.ts';
 import type { Component } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
-import type { ServingCertificate } from './admission/server.ts';
 
 export interface TlsFilesDeps {
   readonly log: Logger;
-  readonly use: (certificate: ServingCertificate, leaf: X509Certificate) => void;
+  readonly use: (certificate: CertificateAndKey, expires: Date) => void;
 }
 
 export interface TlsFilesOptions {
@@ -34,7 +34,7 @@ export function createTlsFiles({ log, use }: TlsFilesDeps, options: TlsFilesOpti
     const { leaf, ...pair } = await readPair(options);
     const text = pair.certificate + pair.key;
     if (text === known) return;
-    use(pair, leaf);
+    use(pair, leaf.validToDate);
     known = text;
     log.info('Certificate taken into use', { subject: leaf.subjectAltName, expires: leaf.validTo });
   }
@@ -62,7 +62,7 @@ export function createTlsFiles({ log, use }: TlsFilesDeps, options: TlsFilesOpti
 async function readPair({
   certificateFile,
   keyFile,
-}: TlsFilesOptions): Promise<ServingCertificate & { leaf: X509Certificate }> {
+}: TlsFilesOptions): Promise<CertificateAndKey & { leaf: X509Certificate }> {
   const invalid = (problem: string, cause?: unknown) =>
     new MiroirError('ERR_TLS_FILES_INVALID', `${certificateFile} and ${keyFile}: ${problem}`, { cause });
   let texts: [string, string];

@@ -1,13 +1,19 @@
 import { Registry as MetricsRegistry } from 'prom-client';
+import type { CertificateAndKey } from '../certs/authority.ts';
+import { createCertificateKeeper } from '../certs/certificate-keeper.ts';
+import type { RotationTimes } from '../certs/rotation.ts';
+import { MiroirError } from '../common/errors.ts';
 import type { HostPort } from '../common/host-port.ts';
 import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
 import type { Component } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 import { type AdmissionServer, createAdmissionServer } from './admission/server.ts';
-import { createKubeClient } from './kube/client.ts';
+import { createKubeClient, type KubeClient } from './kube/client.ts';
 import { createNamespaces } from './kube/namespaces.ts';
-import { createWebhookMetrics } from './metrics.ts';
+import { createSecretStore } from './kube/secret-store.ts';
+import { createTrustStore } from './kube/trust-store.ts';
+import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
 import { createTlsFiles } from './tls-files.ts';
 
 export interface WebhookOptions {
@@ -18,8 +24,17 @@ export interface WebhookOptions {
   readonly kubeconfig: string | undefined;
   /** Undefined for that of the credentials. */
   readonly namespace: string | undefined;
-  readonly tlsCertificateFile: string;
-  readonly tlsKeyFile: string;
+  readonly certificates:
+    | { readonly kind: 'files'; readonly certificateFile: string; readonly keyFile: string }
+    | {
+        readonly kind: 'own';
+        readonly service: string;
+        readonly configuration: string;
+        readonly secret: string;
+        readonly times: RotationTimes;
+        /** Between two looks at what other replicas did. */
+        readonly intervalMs: number;
+      };
 }
 
 /** Endpoints without us reach every apiserver within this; Miroir has 10 s to stop. */
@@ -75,16 +90,7 @@ function buildParts(log: Logger, options: WebhookOptions): readonly Component[] 
     },
     { address: options.webhookAddress, drainMs: DRAIN_MS },
   );
-  const tlsFiles = createTlsFiles(
-    {
-      log,
-      use: (certificate, leaf) => {
-        admission.useCertificate(certificate);
-        webhookMetrics.certificateExpires(leaf.validToDate);
-      },
-    },
-    { certificateFile: options.tlsCertificateFile, keyFile: options.tlsKeyFile },
-  );
+  const certificates = createCertificates({ log, client, admission, metrics: webhookMetrics }, options, ownNamespace);
   const health = createHealthApp({ metrics, pages: {}, checks: readinessChecks(admission, namespaces) });
   return [
     { start: async () => {}, stop: async () => client.close() },
@@ -96,9 +102,42 @@ function buildParts(log: Logger, options: WebhookOptions): readonly Component[] 
       stop: () => health.close(),
     },
     namespaces,
-    tlsFiles,
+    certificates,
     admission,
   ];
+}
+
+interface CertificatesDeps {
+  readonly log: Logger;
+  readonly client: KubeClient;
+  readonly admission: AdmissionServer;
+  readonly metrics: WebhookMetrics;
+}
+
+function createCertificates(
+  { log, client, admission, metrics }: CertificatesDeps,
+  { certificates }: WebhookOptions,
+  namespace: string | undefined,
+): Component {
+  const use = (pair: CertificateAndKey, expires: Date) => {
+    admission.useCertificate(pair);
+    metrics.certificateExpires(expires);
+  };
+  if (certificates.kind === 'files') return createTlsFiles({ log, use }, certificates);
+  if (namespace === undefined) {
+    throw new MiroirError('ERR_KUBE_CONFIG_INVALID', 'the credentials tell no namespace: name it with --namespace');
+  }
+  const { service, configuration, secret, times, intervalMs } = certificates;
+  const deps = {
+    secret: createSecretStore(client, { namespace, name: secret }),
+    trust: createTrustStore(client, configuration),
+    now: () => new Date(),
+    log,
+    use,
+    metrics,
+  };
+  const dnsNames = [`${service}.${namespace}.svc`, `${service}.${namespace}.svc.cluster.local`];
+  return createCertificateKeeper(deps, { dnsNames, times, intervalMs });
 }
 
 function readinessChecks(admission: AdmissionServer, namespaces: { isSynced(): boolean }) {

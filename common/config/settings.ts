@@ -176,17 +176,38 @@ export const SETTINGS = {
     help: 'The namespace that Miroir is installed in. Pods in it are left alone',
     example: 'miroir',
   }),
-  tlsCertificateFile: required({
+  webhookService: withDefault({
+    commands: ['webhook'],
+    kind: kubernetesName,
+    default: 'miroir-webhook',
+    help: 'The Service that the apiserver reaches the webhook by: its certificate is for that name',
+    example: 'miroir-webhook',
+  }),
+  webhookConfiguration: withDefault({
+    commands: ['webhook'],
+    kind: kubernetesName,
+    default: 'miroir',
+    help: 'The MutatingWebhookConfiguration that tells the apiserver of the webhook: the authority is put into its caBundles',
+    example: 'miroir',
+  }),
+  authoritySecret: withDefault({
+    commands: ['webhook'],
+    kind: kubernetesName,
+    default: 'miroir-webhook-authority',
+    help: "The Secret that the authority of the webhook's certificates is kept in. It is made when it is not there",
+    example: 'miroir-webhook-authority',
+  }),
+  tlsCertificateFile: optional({
     commands: ['webhook'],
     kind: filePath,
-    required: 'name a certificate of the name <service>.<namespace>.svc, as cert-manager keeps in a mounted Secret',
-    help: 'A PEM file with the certificate that the apiserver gets to see, read again when it changes',
+    unset: 'a certificate of an own authority',
+    help: 'A PEM file with the certificate that the apiserver gets to see, read again when it changes, as cert-manager keeps one in a mounted Secret. The caBundles are then for somebody else to fill in',
     example: '/etc/miroir/tls/tls.crt',
   }),
-  tlsKeyFile: required({
+  tlsKeyFile: optional({
     commands: ['webhook'],
     kind: filePath,
-    required: 'name the file with the key of that certificate',
+    unset: 'a key of its own',
     help: 'A PEM file with the key of that certificate',
     example: '/etc/miroir/tls/tls.key',
   }),

@@ -188,7 +188,7 @@ async function configureMeddler(t: test.TestContext, { plane, authority }: Webho
         .end(JSON.stringify({ apiVersion, kind, response: answer }));
     });
   });
-  const port = 29_986;
+  const port = 29_300;
   await once(server.listen(port, plane.address), 'listening');
   t.after(() => {
     server.closeAllConnections();

@@ -8,9 +8,12 @@ import { LabError } from '../lab/lab-error.ts';
 import { type Program, until } from '../lab/namespace.ts';
 
 const MIROIR = path.join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
-const NAMESPACE = 'miroir';
-const SERVICE = 'miroir-webhook';
+export const NAMESPACE = 'miroir';
+export const SERVICE = 'miroir-webhook';
 export const CONFIGURATION = 'miroir';
+/** On the address of the control plane, which is no other's; each with room for replicas. */
+export const WEBHOOK_PORT = 29_100;
+export const HEALTH_PORT = 29_200;
 const START_MS = 60_000;
 const DAY_MS = 86_400_000;
 
@@ -20,10 +23,8 @@ export const STRANGER = 'stranger';
 
 export interface WebhookCluster {
   readonly plane: ControlPlane;
-  /** Its port is not anyone's before a webhook is started. */
-  readonly webhookPort: number;
-  /** Starts `miroir webhook`, whose certificate the apiserver trusts; resolves when it is ready. */
-  startWebhook(): Promise<Program>;
+  /** Starts `miroir webhook`; resolves when it is ready. The apiserver knows of the first replica alone, number 0. */
+  startWebhook(replica?: number): Promise<Program>;
   /** Puts another certificate into the files that a webhook serves. */
   useCertificate(certificate: CertificateAndKey): void;
   readonly authority: CertificateAndKey;
@@ -33,8 +34,16 @@ export interface WebhookCluster {
   ): ReturnType<ControlPlane['call']>;
 }
 
+export interface WebhookClusterOptions extends ControlPlaneOptions {
+  /** Whose certificate is served: from files, signed by whom the apiserver trusts, or the webhook sees to it by itself. */
+  readonly certificates?: 'files' | 'own';
+}
+
 /** A control plane with Miroir's webhook configured, which is not running yet. */
-export async function createWebhookCluster(t: TestContext, options: ControlPlaneOptions = {}): Promise<WebhookCluster> {
+export async function createWebhookCluster(
+  t: TestContext,
+  { certificates = 'files', ...options }: WebhookClusterOptions = {},
+): Promise<WebhookCluster> {
   const plane = await createControlPlane(options, t.signal);
   t.after(() => plane.down());
   const authority = await createAuthority('lab', validity(1));
@@ -44,7 +53,6 @@ export async function createWebhookCluster(t: TestContext, options: ControlPlane
     fs.writeFileSync(file('tls.key'), key);
   };
   useCertificate(await issueLeaf(authority, [`${SERVICE}.${NAMESPACE}.svc`], validity(1)));
-  const webhookPort = 29_985;
   await create(plane, '/api/v1/namespaces', { metadata: { name: NAMESPACE } });
   await create(plane, '/api/v1/namespaces', { metadata: { name: TEAM, labels: { 'miroir.dev/mirror': 'enabled' } } });
   await create(plane, '/api/v1/namespaces', { metadata: { name: STRANGER } });
@@ -55,24 +63,27 @@ export async function createWebhookCluster(t: TestContext, options: ControlPlane
   });
   await create(plane, '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations', {
     metadata: { name: CONFIGURATION },
-    webhooks: webhooks(webhookPort, Buffer.from(authority.certificate).toString('base64')),
+    webhooks: webhooks(WEBHOOK_PORT, certificates === 'files' ? authority.certificate : ''),
   });
   return {
     plane,
-    webhookPort,
     authority,
     useCertificate,
-    startWebhook: async () => {
-      const health = `${plane.address}:29984`;
+    startWebhook: async (replica = 0) => {
+      const health = `${plane.address}:${HEALTH_PORT + replica}`;
       const flags = [
         `--kubeconfig=${plane.kubeconfig}`,
         `--namespace=${NAMESPACE}`,
-        `--webhook-address=${plane.address}:${webhookPort}`,
+        `--webhook-address=${plane.address}:${WEBHOOK_PORT + replica}`,
         `--health-address=${health}`,
-        `--tls-certificate-file=${file('tls.crt')}`,
-        `--tls-key-file=${file('tls.key')}`,
+        ...(certificates === 'files'
+          ? [`--tls-certificate-file=${file('tls.crt')}`, `--tls-key-file=${file('tls.key')}`]
+          : []),
       ];
-      const program = startChildProgram([process.execPath, MIROIR, 'webhook', ...flags], file('webhook.log'));
+      const program = startChildProgram(
+        [process.execPath, MIROIR, 'webhook', ...flags],
+        file(`webhook-${replica}.log`),
+      );
       t.after(() => program.stop('SIGKILL'));
       const ready = () =>
         fetch(`http://${health}/readyz`).then(
@@ -106,7 +117,10 @@ async function create(plane: ControlPlane, path: string, object: object): Promis
 /** Two, of which one at most is asked about a pod: selectors are all true or none. */
 function webhooks(port: number, caBundle: string): readonly object[] {
   const shared = {
-    clientConfig: { service: { namespace: NAMESPACE, name: SERVICE, path: '/mutate-pods', port }, caBundle },
+    clientConfig: {
+      service: { namespace: NAMESPACE, name: SERVICE, path: '/mutate-pods', port },
+      caBundle: Buffer.from(caBundle).toString('base64'),
+    },
     rules: [{ apiGroups: [''], apiVersions: ['v1'], resources: ['pods'], operations: ['CREATE'], scope: 'Namespaced' }],
     admissionReviewVersions: ['v1'],
     sideEffects: 'None',

@@ -1,14 +1,9 @@
 import type { TLSSocket } from 'node:tls';
+import type { CertificateAndKey } from '../../certs/authority.ts';
 import type { HostPort } from '../../common/host-port.ts';
-import { listen } from '../../common/http/listen.ts';
+import { boundAddress, listen } from '../../common/http/listen.ts';
 import type { Component } from '../../common/lifecycle.ts';
 import { type AdmissionDeps, createAdmissionApp } from './app.ts';
-
-/** PEM texts, the chain with the leaf first. */
-export interface ServingCertificate {
-  readonly certificate: string;
-  readonly key: string;
-}
 
 export interface AdmissionOptions {
   readonly address: HostPort;
@@ -18,16 +13,18 @@ export interface AdmissionOptions {
 
 export interface AdmissionServer extends Component {
   /** Serves it from the next handshake on. Connections that speak for the one before are closed after their next answer. */
-  useCertificate(certificate: ServingCertificate): void;
+  useCertificate(pair: CertificateAndKey): void;
   isServing(): boolean;
+  /** Where it listens, once it is started. */
+  address(): HostPort;
 }
 
 /** Admission over TLS, with a certificate that can change at any time. Until there is one, handshakes fail. */
 export function createAdmissionServer(deps: AdmissionDeps, { address, drainMs }: AdmissionOptions): AdmissionServer {
   const app = createAdmissionApp(deps);
-  let certificate: ServingCertificate | undefined;
+  let certificate: CertificateAndKey | undefined;
   let isStopping = false;
-  const spokenFor = new WeakMap<TLSSocket, ServingCertificate>();
+  const spokenFor = new WeakMap<TLSSocket, CertificateAndKey>();
   app.server.on('secureConnection', (socket: TLSSocket) => {
     if (certificate) spokenFor.set(socket, certificate);
   });
@@ -50,6 +47,7 @@ export function createAdmissionServer(deps: AdmissionDeps, { address, drainMs }:
       app.server.setSecureContext({ cert: next.certificate, key: next.key, minVersion: 'TLSv1.2' });
       certificate = next;
     },
+    address: () => boundAddress(app.server),
     isServing: () => certificate !== undefined && app.server.listening && !isStopping,
   };
 }
