@@ -56,7 +56,7 @@ export function createDialPlan({ now, random }: DialPlanDeps): DialPlan {
   let keepers: ReadonlySet<string> | undefined;
   let isKnown = false;
 
-  const toDial = () => [...targets.values()].filter(({ address }) => keepers?.has(address) ?? true);
+  const isDialed = ({ address }: Target): boolean => keepers?.has(address) ?? true;
 
   return {
     targets,
@@ -73,11 +73,14 @@ export function createDialPlan({ now, random }: DialPlanDeps): DialPlan {
       return removed;
     },
     take: (isConnected) => {
-      const isDialing = [...targets.values()].filter((target) => target.isDialing).length;
-      const due = toDial().filter(
-        (target) => !target.isSelf && !target.isDialing && target.dueAt <= now() && !isConnected(target),
-      );
-      const taken = due.slice(0, Math.max(0, DIALS_AT_A_TIME_MAX - isDialing));
+      const at = now();
+      const due: Target[] = [];
+      let dialing = 0;
+      for (const target of targets.values()) {
+        if (target.isDialing) dialing += 1;
+        else if (!target.isSelf && target.dueAt <= at && isDialed(target) && !isConnected(target)) due.push(target);
+      }
+      const taken = due.slice(0, Math.max(0, DIALS_AT_A_TIME_MAX - dialing));
       for (const target of taken) target.isDialing = true;
       return taken;
     },
@@ -93,7 +96,10 @@ export function createDialPlan({ now, random }: DialPlanDeps): DialPlan {
       target.dueAt = now() + backoffMs * (0.5 + random() / 2);
     },
     isTried: (isConnected) =>
-      isKnown && toDial().every((target) => target.wasTried || target.isSelf || isConnected(target)),
+      isKnown &&
+      [...targets.values()].every(
+        (target) => target.wasTried || target.isSelf || !isDialed(target) || isConnected(target),
+      ),
     isKeeper: (address) => keepers === undefined || (address !== undefined && keepers.has(address)),
   };
 }

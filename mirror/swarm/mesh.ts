@@ -177,9 +177,13 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
 
   const pump = (): void => {
     if (stopping.signal.aborted) return;
-    const addresses = new Set([...current.values()].map(({ swarmAddress }) => swarmAddress));
-    const isConnected = ({ peerId, address }: Target) =>
-      addresses.has(address) || (peerId !== undefined && current.has(peerId));
+    // Made only when one is not known by who it is: at rest this runs twice a second, and walks all members.
+    let addresses: ReadonlySet<string> | undefined;
+    const isConnected = ({ peerId, address }: Target): boolean => {
+      if (peerId !== undefined && current.has(peerId)) return true;
+      addresses ??= new Set([...current.values()].map(({ swarmAddress }) => swarmAddress));
+      return addresses.has(address);
+    };
     for (const target of plan.take(isConnected)) void dial(target);
     isReady ||= plan.isTried(isConnected);
   };

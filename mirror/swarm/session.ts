@@ -82,6 +82,9 @@ interface WaitingGet {
   readonly settle: (providers: readonly WireProvider[] | undefined) => void;
 }
 
+/** Most of what is ever sent. */
+const BEAT = formatFrame({ type: 'beat' });
+
 type Unnumbered<R> = R extends RequestFrame ? Omit<R, 'id'> : never;
 
 export function openSession(deps: SessionDeps): Session {
@@ -117,11 +120,13 @@ export function openSession(deps: SessionDeps): Session {
     connection.close().catch((error: Error) => connection.abort(error));
   };
 
-  const send = (frame: Frame): void => {
+  const send = (frame: Exclude<Frame, { type: 'beat' }>): void => sendBytes(formatFrame(frame));
+
+  const sendBytes = (bytes: Uint8Array): void => {
     if (hasEnded) return;
     sentAt = now();
     try {
-      stream.send(formatFrame(frame));
+      stream.send(bytes);
     } catch {
       close(); // The stream has closed, and its event is on the way.
     }
@@ -223,7 +228,7 @@ export function openSession(deps: SessionDeps): Session {
     beat: (isLate) => {
       if (isLate) heardAt = now(); // What it sent meanwhile is still to be read.
       if (now() - heardAt > SILENCE_MS_MAX) drop('hung');
-      else if (now() - sentAt >= BEAT_MS) send({ type: 'beat' });
+      else if (now() - sentAt >= BEAT_MS) sendBytes(BEAT);
     },
     close,
     drop,
