@@ -73,7 +73,8 @@ export interface Store {
   watch(signal: AbortSignal): AsyncIterable<StoreEvent>;
   /**
    * What a pull of this node is receiving, of a known length; undefined when nothing is. Known while `watch` runs. Just after its
-   * commit content is still found here, since `open` may not know it yet: who asks `open` first and then this misses nothing.
+   * commit content is still found here, since `open` may not know it yet: who asks `open` first and then this misses nothing
+   * that was seen arriving. What comes and goes within milliseconds, as a manifest does, may not be.
    */
   ingest(digest: Digest, signal: AbortSignal): Promise<OpenIngest | undefined>;
   /**
