@@ -40,6 +40,7 @@ test('a mirror with a key file alone gets every default', async () => {
     containerdSocket: '/run/containerd/containerd.sock',
     containerdNamespace: 'k8s.io',
     certsDir: '/etc/containerd/certs.d',
+    configPath: undefined,
     registryAddress: { host: '127.0.0.1', port: 29981 },
     peerAddress: { host: '0.0.0.0', port: 29982 },
     swarmAddress: { host: '0.0.0.0', port: 29983 },
