@@ -104,16 +104,21 @@ function refusedByOne(
 /** 2.0 to 2.2: the merged configuration is moved to version 3, if the last version that a file says is lower. */
 function mergeAndMigrateOnce(files: readonly ConfigFile[]): MergedConfig {
   const merged: Loaded = { plugins: undefined, version: 3 };
-  let refused: MergedConfig['refused'];
+  let saidBy: Place | undefined;
   for (const file of files) {
     const said = versionOf(file);
     const isOld = said < 2;
-    if (said > 3) refused ??= { ...placeOfVersion(file), why: 'this containerd reads configurations up to version 3' };
+    if (!isOld) saidBy = placeOfVersion(file);
+    else if (merged.version > 3) break; // containerd falls over this one.
     add(merged, isOld && merged.version > 1 ? withFullNames(pluginsOf(file)) : pluginsOf(file));
     // A file without a version takes on the version so far: with the default, 3, its old sections are never moved.
     merged.version = isOld ? merged.version : said;
   }
   const plugins = merged.version < 3 ? migrate(merged.plugins) : merged.plugins;
+  const refused =
+    merged.version > 3 && saidBy !== undefined
+      ? { ...saidBy, why: 'this containerd reads configurations up to version 3' }
+      : undefined;
   return { cri: tableAt(plugins, CRI_IMAGES), passedOver: notMigrated(merged.plugins, plugins), refused };
 }
 

@@ -106,6 +106,11 @@ async function untilAnswers(socket: string): Promise<void> {
   }
 }
 
+/** The path of containerd itself, for what it tells without running. */
+export function containerdProgram(version: ContainerdVersion): string {
+  return program(version, 'containerd');
+}
+
 function program(version: ContainerdVersion, name: 'containerd' | 'ctr'): string {
   const built = path.join(import.meta.dirname, '../../.lab/bin', `containerd-${version}`, name);
   const found = version === '1.6.20' ? `/usr/bin/${name}` : built;
