@@ -4,7 +4,8 @@ import { createContainerdClient } from '../containerd/api/client.ts';
 import { createCriClient } from '../containerd/api/cri.ts';
 import { verdictOfFault } from '../containerd/verdict/judge-containerd.ts';
 import { judgeNode } from '../containerd/verdict/judge-node.ts';
-import type { EvidenceItem, Reason, Verdict, VerdictResult } from '../containerd/verdict/verdict.ts';
+import type { Verdict, VerdictResult } from '../containerd/verdict/verdict.ts';
+import { formatVerdict } from './format-verdict.ts';
 import type { ProgramDeps } from './program.ts';
 
 /** What scripts test. A fault must not look like a verdict, so it is `unknown` too. */
@@ -38,46 +39,4 @@ async function judge(
     client.close();
     cri.close();
   }
-}
-
-const CODE_COLUMN = 14;
-
-/** For people: a line with the result, and a paragraph for each reason. */
-function formatVerdict({ result, containerd, distribution, reasons }: Verdict): string {
-  const name = containerd === undefined ? 'containerd' : `containerd ${containerd.replace(/^v/, '')}`;
-  const title = `${name}${distribution === undefined ? '' : ` (${distribution})`}: ${HEADLINES[result]}\n`;
-  return [title, ...reasons.map(formatReason)].join('\n');
-}
-
-const HEADLINES: Readonly<Record<VerdictResult, string>> = {
-  compatible: 'compatible',
-  incompatible: 'incompatible, the mirror is of no use on this node',
-  unknown: 'cannot tell',
-};
-
-function formatReason({ code, weighs, sentence, evidence, fix }: Reason): string {
-  const rows: ReadonlyArray<readonly [string, string]> = [
-    [weighs, `${sentence} (${code})`],
-    ...evidence.map((item) => ['seen', formatEvidence(item)] as const),
-    ...(fix === undefined ? [] : [['fix', fix] as const]),
-  ];
-  return rows.map(([label, text]) => `${label.padEnd(CODE_COLUMN)}${indentRest(text)}\n`).join('');
-}
-
-function formatEvidence({ source, file, line, value }: EvidenceItem): string {
-  const where = file === undefined ? SOURCES[source] : line === undefined ? file : `${file}:${line}`;
-  return value === undefined ? where : `${where}: ${value}`;
-}
-
-const SOURCES: Readonly<Record<EvidenceItem['source'], string>> = {
-  content: "containerd's content",
-  default: "this version's default",
-  file: 'a file',
-  introspection: 'containerd',
-  probe: 'a pull',
-  status: 'containerd',
-};
-
-function indentRest(text: string): string {
-  return text.replaceAll('\n', `\n${' '.repeat(CODE_COLUMN)}`);
 }

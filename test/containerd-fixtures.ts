@@ -53,6 +53,7 @@ export async function evidenceOf(fixture: ContainerdFixture, tree: 'shipped' | '
   return {
     version: fixture.version,
     unreachable: undefined,
+    otherSockets: [],
     configFile,
     config: await readConfig(configFile, parseContainerdVersion(fixture.version), root),
     certsDir: tree === 'fixed' ? (fixture.fixedCertsDir ?? usual) : usual,

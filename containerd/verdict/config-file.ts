@@ -26,6 +26,21 @@ export async function findConfigFile(socket: string): Promise<string> {
   return files[0] ?? DEFAULT_CONFIG_FILE;
 }
 
+/** Where containerd may be found when it is not where one looked. */
+const SOCKETS = [
+  '/run/containerd/containerd.sock',
+  '/run/k3s/containerd/containerd.sock',
+  '/run/k0s/containerd.sock',
+  '/var/snap/microk8s/common/run/containerd.sock',
+] as const;
+
+/** Those of the usual sockets, other than this one, that are there. */
+export async function findOtherSockets(socket: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const other of SOCKETS) if (other !== socket && (await isThere(other))) found.push(other);
+  return found;
+}
+
 async function isThere(file: string): Promise<boolean> {
   try {
     await fs.stat(file);

@@ -7,6 +7,8 @@ export interface NodeEvidence {
   readonly version: string | undefined;
   /** Why containerd does not answer. */
   readonly unreachable: string | undefined;
+  /** Sockets of containerd on this node, other than the one that was asked. */
+  readonly otherSockets: readonly string[];
   readonly configFile: string;
   readonly config: ConfigRead;
   /** The folder into which the mirror's hosts.toml files are written. */

@@ -2,7 +2,7 @@ import { MiroirError } from '../../common/errors.ts';
 import { parseDigest } from '../../common/oci/digest.ts';
 import type { ContainerdClient, ContainerdPlugin, DatedContent } from '../api/client.ts';
 import type { CriClient } from '../api/cri.ts';
-import { findConfigFile } from './config-file.ts';
+import { findConfigFile, findOtherSockets } from './config-file.ts';
 import { parseContainerdVersion } from './containerd-version.ts';
 import { detectDistribution } from './distribution.ts';
 import type { NewestImage, NodeEvidence, ProbeOutcome, RunningSettings } from './evidence.ts';
@@ -43,6 +43,7 @@ export async function gatherEvidence(
   return {
     version: version.value,
     unreachable: version.failure,
+    otherSockets: await findOtherSockets(socket),
     configFile,
     config,
     certsDir,

@@ -25,6 +25,7 @@ function nodeWith(configText: string | undefined, more: Partial<NodeEvidence> = 
   return {
     version: 'v2.1.5',
     unreachable: undefined,
+    otherSockets: [],
     configFile: FILE,
     config: {
       files: configText === undefined ? [] : [{ path: FILE, table: parse(text), lineOf: indexLines(text) }],
@@ -67,6 +68,21 @@ for (const { title, node, result, codes } of [
     node: nodeWith(GOOD, STUCK),
     result: 'compatible',
     codes: ['probe-failed'],
+  },
+  {
+    title: 'good files, and a containerd that says it runs with none',
+    node: nodeWith(GOOD, { ...SILENT, running: { ...NOTHING_TOLD, configPath: '' } }),
+    result: 'incompatible',
+    codes: ['not-restarted'],
+  },
+  {
+    title: 'a list by default that containerd says it runs with, and good files',
+    node: nodeWith(GOOD, {
+      ...STUCK,
+      running: { ...NOTHING_TOLD, configPath: '/etc/containerd/certs.d:/etc/docker/certs.d' },
+    }),
+    result: 'incompatible',
+    codes: ['not-restarted', 'probe-failed'],
   },
   { title: 'bad files alone', node: nodeWith(EMPTY), result: 'incompatible', codes: ['config-path-empty'] },
   {

@@ -41,13 +41,14 @@ function resultOf(reasons: readonly Reason[]): VerdictResult {
   return heaviest === 'note' ? 'compatible' : heaviest;
 }
 
-function unreachable({ unreachable: why }: NodeEvidence): Reason {
+function unreachable({ unreachable: why, otherSockets }: NodeEvidence): Reason {
+  const there = otherSockets.length === 0 ? '' : `: there is ${otherSockets.join(' and ')}`;
   return {
     code: 'containerd-unreachable',
     weighs: 'unknown',
     sentence: `containerd does not answer${why === undefined ? '' : `: ${why}`}`,
     evidence: [],
-    fix: 'start containerd, or name its socket with --containerd-socket; run as root',
+    fix: `start containerd, and run as root; or name its socket with --containerd-socket${there}`,
   };
 }
 

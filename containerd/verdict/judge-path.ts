@@ -11,8 +11,8 @@ type Problem = Omit<Reason, 'weighs' | 'fix'> & { readonly fix: string };
 /** Whether pulls reach a mirror. What the probe saw goes before what the settings promise. */
 export function judgePath(one: Case): readonly Reason[] {
   const { evidence } = one;
-  const problems = findProblems(one);
-  if (evidence.probe.kind === 'reached') return problems.map((problem) => afterRestart(problem));
+  const problems = [...findProblems(one), ...notRestarted(one)];
+  if (evidence.probe.kind === 'reached') return findProblems(one).map((problem) => afterRestart(problem));
   if (evidence.failedPlugin !== undefined) return notLoaded(one, problems);
   if (problems.length > 0) {
     return [...problems.map((problem) => ({ ...problem, weighs: 'incompatible' as const })), ...probeNote(one)];
@@ -98,6 +98,26 @@ function findProblems(one: Case): readonly Problem[] {
   if (problems.length === 0) return problems;
   const unread = findPassedOver(one, 'path', { config_path: one.context.certsDir });
   return unread === undefined ? problems : [unread, ...problems];
+}
+
+/** The files are in order, and containerd runs with what they said before. */
+function notRestarted(one: Case): readonly Problem[] {
+  const { evidence, configured, context } = one;
+  const { configPath, source } = evidence.running;
+  if (configured === undefined || configPath === undefined || findProblems(one).length > 0) return [];
+  const [problem] = inPath(one, { value: configPath, place: undefined }, configured.settings);
+  if (problem === undefined) return [];
+  return [
+    {
+      code: 'not-restarted',
+      sentence: `containerd runs with another config_path than its files have by now: ${problem.sentence}`,
+      evidence: [
+        { source, value: `config_path = ${JSON.stringify(configPath)}` },
+        itemOf(configured.settings.configPath),
+      ],
+      fix: `restart containerd, which reads its configuration only at its start; if that was done, see that it is started with ${context.configFile}`,
+    },
+  ];
 }
 
 function inPath(one: Case, configPath: ImageSetting<string>, settings: ImageSettings | undefined): readonly Problem[] {

@@ -48,6 +48,7 @@ export type ReasonCode =
   | 'layers-unproven'
   | 'mirrors-beside-config-path'
   | 'not-judged'
+  | 'not-restarted'
   | 'path-unproven'
   | 'probe-failed'
   | 'probe-not-reached'

@@ -49,7 +49,7 @@ for (const { version, code } of [
     await node.restartContainerd();
     const broken = await untilVerdict(node, ({ result }) => result === 'incompatible');
     await fs.writeFile(config, good);
-    const unread = await untilVerdict(node, ({ reasons }) => reasons[0]?.code === 'probe-not-reached');
+    const unread = await untilVerdict(node, ({ reasons }) => reasons[0]?.code === 'not-restarted');
     await node.restartContainerd();
     const mended = await untilVerdict(node, ({ result }) => result === 'compatible');
 

@@ -42,6 +42,7 @@ const evidence: fc.Arbitrary<NodeEvidence> = fc.record({
     fc.constantFrom('1.6.20~ds1', 'v1.7.34', '2.0.7', 'v2.1.5', '2.2.0', '2.2.9', '2.3.4', '2.4.2', '3.0.0', 'x'),
   ),
   unreachable: maybe(fc.string()),
+  otherSockets: fc.constant([]),
   configFile: fc.constant('/etc/0.toml'),
   config: fc.record({
     files,
