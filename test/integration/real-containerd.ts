@@ -74,7 +74,7 @@ export async function startContainerd(
     async stop(signal = 'SIGTERM') {
       const child = running;
       running = undefined;
-      if (child === undefined) return;
+      if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
       const exited = once(child, 'exit');
       child.kill(signal);
       await exited;

@@ -89,7 +89,10 @@ test('whatever is known of a node, the verdict follows from its reasons, the hea
       const { result, reasons } = judgeContainerd(node);
 
       const weights = reasons.map(({ weighs }) => ['incompatible', 'unknown', 'note'].indexOf(weighs));
-      assert.deepEqual(weights, weights.toSorted());
+      assert.deepEqual(
+        weights,
+        weights.toSorted((a, b) => a - b),
+      );
       const heaviest = reasons[0]?.weighs ?? 'note';
       assert.equal(result, heaviest === 'note' ? 'compatible' : heaviest);
     }),
