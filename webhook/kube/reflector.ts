@@ -20,6 +20,8 @@ export interface ReflectorOptions<T> {
   readonly isMetadataOnly?: boolean;
   /** What is kept of an object; undefined to keep nothing of it. */
   readonly project: (object: KubeObject) => T | undefined;
+  /** A watch that is silent for so long is taken for dead. */
+  readonly silenceMs?: number;
 }
 
 /** What every object of the API has. */
@@ -66,7 +68,7 @@ interface WatchEvent {
 /** Lists, then watches from there, for as long as it runs: every error leads to another watch, or to another list. */
 export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOptions<T>): Reflector<T> {
   const { client, log } = deps;
-  const { path, query = {}, project } = options;
+  const { path, query = {}, project, silenceMs = SILENCE_MS } = options;
   const accept = (kind: 'List' | '') =>
     options.isMetadataOnly ? `application/json;as=${METADATA_ONLY.replace(';', `${kind};`)}` : 'application/json';
   const stopping = new AbortController();
@@ -116,14 +118,14 @@ export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOption
   async function* watch(from: string, signal: AbortSignal): AsyncGenerator<string> {
     const silence = new AbortController();
     const bark = () => silence.abort(new Error('the watch is silent'));
-    let watchdog = setTimeout(bark, SILENCE_MS);
+    let watchdog = setTimeout(bark, silenceMs);
     const timeoutSeconds = String(Math.round(WATCH_SECONDS * (1 + deps.random())));
     const watching = { watch: '1', allowWatchBookmarks: 'true', resourceVersion: from, timeoutSeconds };
     const request = { path, query: { ...query, ...watching }, accept: accept('') };
     try {
       for await (const line of client.lines(request, AbortSignal.any([signal, silence.signal]))) {
         clearTimeout(watchdog);
-        watchdog = setTimeout(bark, SILENCE_MS);
+        watchdog = setTimeout(bark, silenceMs);
         const { type, object } = JSON.parse(line) as WatchEvent;
         if (type === 'ERROR') throw watchError(object);
         if (type === 'DELETED') objects.delete(keyOf(object));
