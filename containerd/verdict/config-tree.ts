@@ -21,6 +21,9 @@ export interface ConfigFile {
   readonly lineOf: LineOf;
 }
 
+/** Settings of containerd are at most six tables deep; a text can nest as deep as it is long. */
+const DEPTH_MAX = 16;
+
 /** The part of a file below a path of keys. */
 export function treeOf(file: ConfigFile, keys: readonly string[]): ConfigNode | undefined {
   let value: unknown = file.table;
@@ -33,7 +36,7 @@ export function treeOf(file: ConfigFile, keys: readonly string[]): ConfigNode | 
 
 function toNode(file: ConfigFile, keys: readonly string[], value: unknown): ConfigNode {
   const place = { file: file.path, line: file.lineOf(keys) ?? 1 };
-  if (!isPlainTable(value)) return { kind: 'value', value, place };
+  if (!isPlainTable(value) || keys.length >= DEPTH_MAX) return { kind: 'value', value, place };
   const entries = Object.entries(value).map(([key, inner]) => [key, toNode(file, [...keys, key], inner)] as const);
   return { kind: 'table', entries: new Map(entries), place };
 }

@@ -61,7 +61,9 @@ function collect({ files }: ConfigRead): Settings {
     const table = queue.pop();
     if (typeof table !== 'object' || table === null || Array.isArray(table)) continue;
     for (const [name, value] of Object.entries(table)) {
-      settings.set(name, [...(settings.get(name) ?? []), value]);
+      const values = settings.get(name);
+      if (values === undefined) settings.set(name, [value]);
+      else values.push(value);
       queue.push(value);
     }
   }

@@ -81,7 +81,8 @@ function unreadable({ evidence, context }: Case, version: string, weighs: 'unkno
   return [
     {
       code: problem.kind === 'invalid' ? 'config-invalid' : 'config-unreadable',
-      weighs,
+      // What is not there may be elsewhere, or all defaults; what cannot be read will not be read by containerd either.
+      weighs: problem.kind === 'absent' ? weighs : 'unknown',
       sentence: `containerd's configuration ${file} ${what}`,
       evidence: [{ source: 'file', file, ...(line !== undefined && { line }) }],
       fix:

@@ -12,13 +12,22 @@ type Problem = Omit<Reason, 'weighs' | 'fix'> & { readonly fix: string };
 export function judgePath(one: Case): readonly Reason[] {
   const { evidence } = one;
   const problems = [...findProblems(one), ...notRestarted(one)];
-  if (evidence.probe.kind === 'reached') return findProblems(one).map((problem) => afterRestart(problem));
+  if (evidence.probe.kind === 'reached') {
+    return findProblems(one)
+      .filter(({ code }) => code !== 'config-path-elsewhere' || isChanged(one))
+      .map((problem) => afterRestart(problem));
+  }
   if (evidence.failedPlugin !== undefined) return notLoaded(one, problems);
   if (problems.length > 0) {
     return [...problems.map((problem) => ({ ...problem, weighs: 'incompatible' as const })), ...probeNote(one)];
   }
   if (evidence.probe.kind === 'not-reached') return [notReached(one)];
   return unproven(one);
+}
+
+/** One folder can have several names, by links and mounts: that containerd reads ours goes before what its path looks like. */
+function isChanged({ evidence: { running }, configured }: Case): boolean {
+  return running.configPath !== undefined && running.configPath !== configured?.settings.configPath.value;
 }
 
 function afterRestart({ code, sentence, evidence, fix }: Problem): Reason {

@@ -17,6 +17,8 @@ export interface ProbeDeps {
 
 export interface ProbeOptions {
   readonly certsDir: string;
+  /** How long containerd has to ask. */
+  readonly deadlineMs?: number;
 }
 
 /**
@@ -40,7 +42,7 @@ const GRPC_UNIMPLEMENTED = 12;
  */
 export async function probeHosts(
   { cri }: ProbeDeps,
-  { certsDir }: ProbeOptions,
+  { certsDir, deadlineMs = PROBE_DEADLINE_MS }: ProbeOptions,
   signal: AbortSignal,
 ): Promise<ProbeOutcome> {
   const token = randomBytes(6).toString('hex');
@@ -54,9 +56,10 @@ export async function probeHosts(
   try {
     const withdraw = await placeHosts(certsDir, registry, formatHostPort(boundAddress(server)));
     try {
-      const ended = AbortSignal.any([signal, asked.signal, AbortSignal.timeout(PROBE_DEADLINE_MS)]);
+      const ended = AbortSignal.any([signal, asked.signal, AbortSignal.timeout(deadlineMs)]);
       const failure = await pullAndFail(cri, `${registry}/probe:${token}`, ended);
-      if (isLate(failure) && !asked.signal.aborted && !signal.aborted) return await judgeSilence(cri, signal);
+      if (isLate(failure) && !asked.signal.aborted && !signal.aborted)
+        return await judgeSilence(cri, deadlineMs, signal);
       return outcomeOf(failure, asked.signal.aborted, signal);
     } finally {
       await withdraw();
@@ -91,13 +94,13 @@ function isLate(failure: unknown): boolean {
  * The pull did not ask and did not end. A containerd that lives is looking the registry up where no DNS answers: had it read
  * our file, it would have asked at once. One that hangs tells nothing.
  */
-async function judgeSilence(cri: ProbeDeps['cri'], signal: AbortSignal): Promise<ProbeOutcome> {
+async function judgeSilence(cri: ProbeDeps['cri'], waitedMs: number, signal: AbortSignal): Promise<ProbeOutcome> {
   try {
     await cri.runtimeVersion(AbortSignal.any([signal, AbortSignal.timeout(ALIVE_DEADLINE_MS)]));
     return { kind: 'not-reached' };
   } catch (error) {
     if (signal.aborted || !(error instanceof MiroirError)) throw error;
-    return { kind: 'failed', why: `containerd hangs: a pull did not end within ${PROBE_DEADLINE_MS / 1000} s` };
+    return { kind: 'failed', why: `containerd hangs: a pull did not end within ${waitedMs / 1000} s` };
   }
 }
 

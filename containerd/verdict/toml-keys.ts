@@ -21,6 +21,9 @@ export function indexLines(text: string): LineOf {
   };
 }
 
+/** Of longer keys only the beginning is kept: containerd has none, and a text may be one single key. */
+const KEYS_MAX = 16;
+
 function readLines(text: string): ReadonlyMap<string, number> {
   const lines = new Map<string, number>();
   let table: readonly string[] = [];
@@ -33,8 +36,8 @@ function readLines(text: string): ReadonlyMap<string, number> {
       ? parseKey(text, text[first + 1] === '[' ? first + 2 : first + 1, ']')
       : parseKey(text, first, '=');
     if (key !== undefined) {
-      const keys = isHeader ? key : [...table, ...key];
-      if (isHeader) table = key;
+      const keys = (isHeader ? key : [...table, ...key]).slice(0, KEYS_MAX);
+      if (isHeader) table = keys;
       for (let length = 1; length <= keys.length; length += 1) {
         const name = nameOf(keys.slice(0, length));
         // A table around others need not have a line of its own.
