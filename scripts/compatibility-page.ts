@@ -43,13 +43,20 @@ function describeReason({ code, sentence, evidence, fix }: Reason, { remedy }: C
     return value === undefined ? place : `${place}: \`${value}\``;
   });
   const steps = remedy ?? fix;
-  const [first = '', ...lines] = (steps ?? '').split('\n');
-  const fixLines = steps === undefined ? [] : [`Fix: ${first}`, ...(lines.length === 0 ? [] : [fence(lines)])];
+  const fixLines = steps === undefined ? [] : paragraphs(`Fix: ${steps}`);
   return [`\`${code}\`: ${sentence}.`, ...seen.map((item) => `Seen: ${item}.`), ...fixLines].join('\n\n').concat('\n');
 }
 
-function fence(lines: readonly string[]): string {
-  return ['```', ...lines, '```'].join('\n');
+/** Lines that begin with blanks are configuration, and stand in a fence together. */
+function paragraphs(text: string): readonly string[] {
+  const groups: { readonly isCode: boolean; readonly lines: string[] }[] = [];
+  for (const line of text.split('\n')) {
+    const isCode = line.startsWith('  ');
+    const last = groups.at(-1);
+    if (last?.isCode === isCode) last.lines.push(line);
+    else groups.push({ isCode, lines: [line] });
+  }
+  return groups.map(({ isCode, lines }) => (isCode ? ['```', ...lines, '```'] : lines).join('\n'));
 }
 
 /** As documents are linked to on the common forges: lower case, blanks to hyphens, other signs left out. */

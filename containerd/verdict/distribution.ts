@@ -41,7 +41,8 @@ export function detectDistribution({ socket, configFile, config }: DistributionC
   if (configFile.startsWith('/etc/k0s/') || socket.startsWith('/run/k0s/')) return 'k0s';
   if (configFile.startsWith('/etc/cri/')) return 'talos';
   if (settings.has('test-handler')) return 'kind';
-  if (has('bin_dir', starts('/home/kubernetes/'))) return 'gke';
+  const isGke = starts('/home/kubernetes/');
+  if (has('bin_dir', isGke) || has('bin_dirs', (value) => Array.isArray(value) && value.some(isGke))) return 'gke';
   if (settings.has('X-Meta-Source-Client')) return 'aks';
   if (has('base_runtime_spec', equals('/etc/containerd/base-runtime-spec.json'))) return 'eks-al2023';
   const isAmazon = ['sandbox', 'sandbox_image'].some((name) => has(name, isAmazonPause));

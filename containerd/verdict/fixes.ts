@@ -70,7 +70,7 @@ const rancher = (name: 'k3s' | 'rke2'): Guide => {
     certsDir: `${folder}/certs.d`,
     how: ({ version }, toml) => {
       const template = version?.major === 1 ? 'config.toml.tmpl' : 'config-v3.toml.tmpl';
-      return `${name} writes its configuration anew at each start. Change these lines in a copy of its template, ${folder}/${template}, and restart ${name}; config_path is there once /etc/rancher/${name}/registries.yaml has a mirror:\n${toml}`;
+      return `${name} writes its configuration anew at each start. Change these lines in a copy of its template, ${folder}/${template}, and restart ${name}:\n${toml}`;
     },
   };
 };

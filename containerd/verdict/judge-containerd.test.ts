@@ -232,3 +232,13 @@ test('the fix for containerd 1.x has the sections of 1.x', () => {
 
   assert.match(String(reason?.fix), /\[plugins\."io\.containerd\.grpc\.v1\.cri"\.registry\]/);
 });
+
+test('mirrors set in the old way are to be taken out when config_path is set', () => {
+  const mirrors =
+    '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."registry.example"]\nendpoint = ["http://m"]\n';
+
+  const [reason] = judgeContainerd(nodeWith(mirrors, { version: '1.7.30' })).reasons;
+
+  assert.equal(reason?.code, 'config-path-empty');
+  assert.match(String(reason.fix), /take registry\.mirrors out too/);
+});

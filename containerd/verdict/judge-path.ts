@@ -140,7 +140,11 @@ function inPath(one: Case, configPath: ImageSetting<string>, settings: ImageSett
   }
   if (configPath.value === '') {
     const sentence = 'containerd has no config_path, so it reads no hosts.toml and asks no mirror';
-    return [{ code: 'config-path-empty', sentence, evidence: [seen], fix }];
+    const old = settings && settingsBeforePath(one, settings);
+    if (old === undefined) return [{ code: 'config-path-empty', sentence, evidence: [seen], fix }];
+    const evidence: EvidenceItem[] = [seen, { source: 'file', ...old.place, value: old.name }];
+    const move = `take ${old.name} out too, and put what it says into hosts.toml files: containerd does not load its CRI plugin with both`;
+    return [{ code: 'config-path-empty', sentence, evidence, fix: `${fix}\n${move}` }];
   }
   const folders = configPath.value.split(':').filter((folder) => folder !== '');
   const pullsItself = settings === undefined || version === undefined ? [] : localPullReasons(settings, version);
@@ -159,18 +163,24 @@ function inPath(one: Case, configPath: ImageSetting<string>, settings: ImageSett
   return [];
 }
 
-/** `mirrors`, and with 1.x `configs` with TLS: a containerd that has them beside config_path does not load its CRI plugin. */
-function besideConfigPath({ context }: Case, settings: ImageSettings): Problem | undefined {
-  const { mirrors, tlsConfigs, configPath } = settings;
+/** What was there before config_path, and excludes it: `mirrors`, and with 1.x TLS in `configs`. */
+function settingsBeforePath({ context }: Case, { mirrors, tlsConfigs }: ImageSettings) {
+  if (mirrors.value > 0) return { name: 'registry.mirrors', place: mirrors.place };
   const isOne = (context.version?.major ?? 2) < 2;
-  const old = mirrors.value > 0 ? mirrors : isOne && tlsConfigs.value > 0 ? tlsConfigs : undefined;
-  if (old === undefined || configPath.value === '') return undefined;
-  const name = old === mirrors ? 'registry.mirrors' : 'registry.configs with tls';
+  return isOne && tlsConfigs.value > 0 ? { name: 'registry.configs with tls', place: tlsConfigs.place } : undefined;
+}
+
+/** A containerd that has such settings beside config_path does not load its CRI plugin. */
+function besideConfigPath(one: Case, settings: ImageSettings): Problem | undefined {
+  const { context } = one;
+  const old = settingsBeforePath(one, settings);
+  if (old === undefined || settings.configPath.value === '') return undefined;
+  const { name, place } = old;
   return {
     code: 'mirrors-beside-config-path',
     sentence: `${name} and config_path exclude each other: containerd does not load its CRI plugin, and kubelet can pull nothing`,
-    evidence: [{ source: 'file', ...old.place, value: name }, itemOf(configPath)],
-    fix: `move what ${name} says into hosts.toml files in ${context.certsDir}, take it out of ${old.place?.file ?? context.configFile}, then restart containerd`,
+    evidence: [{ source: 'file', ...place, value: name }, itemOf(settings.configPath)],
+    fix: `move what ${name} says into hosts.toml files in ${context.certsDir}, take it out of ${place?.file ?? context.configFile}, then restart containerd`,
   };
 }
 
