@@ -17,6 +17,7 @@ import { createNodeVerdict, createNodeVerdictMetrics, type NodeVerdict } from '.
 import { createPeerClient } from './peers/client.ts';
 import { createPeersMetrics } from './peers/metrics.ts';
 import { createPeerServer } from './peers/server.ts';
+import { createReceiving } from './receiving.ts';
 import { createRegistryServer } from './registry/server.ts';
 import { createContainerdStore } from './store/containerd-store.ts';
 import { createInheritedTags } from './store/inherited-tags.ts';
@@ -175,6 +176,7 @@ async function buildParts(
     peerServer,
     router,
     advertiser,
+    createReceiving({ store, router, log }),
     registryServer,
     verdict,
   ];

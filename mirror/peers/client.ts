@@ -242,6 +242,7 @@ function refused({ status, contentRange }: ResponseHead): MiroirError {
     const sizeBytes = parseContentRange(contentRange ?? '')?.sizeBytes;
     return new MiroirError('ERR_PEER_UNAVAILABLE', `the peer has no such range of ${sizeBytes ?? 'unknown'} bytes`);
   }
+  if (status === 429) return new MiroirError('ERR_PEER_BUSY', 'the peer sends this to enough others already');
   return new MiroirError('ERR_PEER_UNAVAILABLE', `the peer answered ${status}`);
 }
 

@@ -11,7 +11,7 @@ export function createPeersMetrics(registry: MetricsRegistry): PeersMetrics {
   return {
     requests: new Counter({
       name: 'miroir_peer_requests_total',
-      help: 'Requests from other mirrors, by kind (manifest, blob) and outcome (served, absent).',
+      help: 'Requests from other mirrors, by kind (manifest, blob) and outcome (served, followed while it arrives, absent, busy).',
       labelNames: ['kind', 'outcome'],
       registers,
     }),

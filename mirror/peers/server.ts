@@ -15,8 +15,8 @@ import { type OciPath, parseOciPath } from '../registry/oci-path.ts';
 import { refuseRequest } from '../registry/request-guard.ts';
 import type { Store } from '../store/store.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
-import type { LocalContent, Manifest } from '../transfer/local-content.ts';
-import { sendFile } from '../transfer/send-file.ts';
+import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
+import { type SendableFile, sendFile } from '../transfer/send-file.ts';
 import { acceptProof } from './accept.ts';
 import { TLS_OPTIONS } from './dial.ts';
 import type { PeersMetrics } from './metrics.ts';
@@ -62,6 +62,13 @@ const IDLE_TIMEOUT_MS = 120_000;
 const RESOLVED_AGE_FIELD = 'Miroir-Resolved-Age-Ms';
 
 const NOT_FOUND = refusal(404, 'BLOB_UNKNOWN', 'this node does not have it');
+const BUSY = refusal(429, 'TOOMANYREQUESTS', 'this node sends it to enough others');
+
+/** A node's uplink is shared by those who get the same from it; the rest get it from these, so that a herd is a tree. */
+const UPLOADS_PER_BLOB_MAX = 4;
+
+/** How long a manifest that is just arriving is waited for: as long as for the first byte of a blob. */
+const MANIFEST_WAIT_MS = 2_000;
 
 /** What other mirrors pull from. It serves what this node holds and never asks anyone else, so there are no loops. */
 export function createPeerServer(deps: PeerServerDeps, options: PeerServerOptions): PeerServer {
@@ -74,8 +81,9 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
     keepAliveTimeout: IDLE_TIMEOUT_MS,
     noDelay: true,
   };
+  const context: Context = { ...deps, uploads: createUploads() };
   const handler = (request: IncomingMessage, response: ServerResponse) => {
-    handle(deps, request, response).catch((error: unknown) => {
+    handle(context, request, response).catch((error: unknown) => {
       deps.log.error('peer request failed', { error });
       if (response.headersSent) response.socket?.end();
       else answerRefusal(request, response, refusal(503, 'UNAVAILABLE', 'this node cannot read its store'));
@@ -157,7 +165,17 @@ function createAdmission(): { admit(socket: Socket): boolean; destroyAll(): void
   };
 }
 
-async function handle(deps: PeerServerDeps, request: IncomingMessage, response: ServerResponse): Promise<void> {
+interface Uploads {
+  /** False when it is sent to enough others. */
+  begin(digest: Digest): boolean;
+  end(digest: Digest): void;
+}
+
+interface Context extends PeerServerDeps {
+  readonly uploads: Uploads;
+}
+
+async function handle(deps: Context, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const refused = refuseRequest(request);
   if (refused !== undefined) return answerRefusal(request, response, refused, { Allow: 'GET, HEAD' });
   const path = parseOciPath(request.url ?? '');
@@ -190,10 +208,11 @@ async function answerWithManifest(
 }
 
 async function findManifest(
-  { store, local, log }: PeerServerDeps,
+  deps: PeerServerDeps,
   { registry, repository, reference }: Extract<OciPath, { kind: 'manifest' }>,
   signal: AbortSignal,
 ): Promise<{ manifest: Manifest; resolvedAtMs?: number } | undefined> {
+  const { store, local, log } = deps;
   let { digest } = reference;
   let resolvedAtMs: number | undefined;
   if (reference.tag !== undefined) {
@@ -201,33 +220,89 @@ async function findManifest(
     if (record === undefined) return undefined;
     ({ digest, resolvedAtMs } = record);
   }
-  try {
-    const manifest = await local.manifest(digest as Digest, signal);
-    return { manifest, ...(resolvedAtMs !== undefined && { resolvedAtMs }) };
-  } catch (error) {
-    return absentOrThrow(error, log, digest as Digest);
-  }
+  const held = await local
+    .manifest(digest as Digest, signal)
+    .catch((error) => absentOrThrow(error, log, digest as Digest));
+  const manifest = held ?? (await arrivingManifest(deps, digest as Digest, signal));
+  return manifest && { manifest, ...(resolvedAtMs !== undefined && { resolvedAtMs }) };
 }
 
 async function answerWithBlob(
-  deps: PeerServerDeps,
+  deps: Context,
   request: IncomingMessage,
   response: ServerResponse,
   digest: Digest,
   signal: AbortSignal,
 ): Promise<void> {
-  const content = await deps.local.open(digest, signal).catch((error) => absentOrThrow(error, deps.log, digest));
-  deps.metrics.requests.inc({ kind: 'blob', outcome: content === undefined ? 'absent' : 'served' });
+  const content = await openOrFollow(deps, digest, signal);
+  const isBusy = content !== undefined && request.method === 'GET' && !deps.uploads.begin(digest);
+  const outcome =
+    content === undefined ? 'absent' : isBusy ? 'busy' : content.growth === undefined ? 'served' : 'followed';
+  deps.metrics.requests.inc({ kind: 'blob', outcome });
   if (content === undefined) return answerRefusal(request, response, NOT_FOUND);
   try {
+    if (isBusy) return answerRefusal(request, response, BUSY);
     const body = answerBlobHead(request, response, content, parseRange(request.headers.range));
     if (body === undefined) return;
     const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
-    const outcome = await sendFile({ pool: deps.pool, failed }, content.file, body.range, body.sink);
-    if (outcome === 'sent') deps.metrics.sentBytes.inc(body.range.end - body.range.start);
+    const sent = await sendFile({ pool: deps.pool, failed }, content, body.range, body.sink);
+    if (sent === 'sent') deps.metrics.sentBytes.inc(body.range.end - body.range.start);
   } finally {
+    if (!isBusy && request.method === 'GET') deps.uploads.end(digest);
     await content.file.close();
   }
+}
+
+/** What this node holds, or is receiving. */
+async function openOrFollow(
+  { local, store, log }: PeerServerDeps,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<(SendableFile & { readonly digest: Digest; readonly sizeBytes: number }) | undefined> {
+  const held = await local.open(digest, signal).catch((error) => absentOrThrow(error, log, digest));
+  if (held !== undefined) return held;
+  const ingest = await store.ingest(digest, signal);
+  return ingest && { digest, sizeBytes: ingest.sizeBytes, file: ingest.file, growth: ingest };
+}
+
+/** A manifest that this node is receiving, once it is whole. */
+async function arrivingManifest(
+  { store }: PeerServerDeps,
+  digest: Digest,
+  signal: AbortSignal,
+): Promise<Manifest | undefined> {
+  const ingest = await store.ingest(digest, signal);
+  if (ingest === undefined) return undefined;
+  try {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(MANIFEST_WAIT_MS)]);
+    let available: number | 'aborted' = ingest.availableBytes;
+    while (available !== 'aborted' && available < ingest.sizeBytes) available = await ingest.grown(available, deadline);
+    return available === 'aborted' ? undefined : await readManifest(ingest);
+  } catch (error) {
+    if (hasCode(error, 'ERR_CONTENT_CORRUPT') || hasCode(error, 'ERR_CONTENT_NOT_FOUND')) return undefined;
+    if (error instanceof DOMException) return undefined; // It did not come in time.
+    throw error;
+  } finally {
+    await ingest.file.close();
+  }
+}
+
+/** How many get the same from here now. */
+function createUploads(): Uploads {
+  const counts = new Map<Digest, number>();
+  return {
+    begin: (digest) => {
+      const count = counts.get(digest) ?? 0;
+      if (count >= UPLOADS_PER_BLOB_MAX) return false;
+      counts.set(digest, count + 1);
+      return true;
+    },
+    end: (digest) => {
+      const count = (counts.get(digest) ?? 1) - 1;
+      if (count === 0) counts.delete(digest);
+      else counts.set(digest, count);
+    },
+  };
 }
 
 /** What is not here, or is not whole, is the same to a peer: it finds another holder. */

@@ -156,7 +156,7 @@ async function answerWithManifest(
 ): Promise<void> {
   const { digest } = path.reference;
   const recent = digest === undefined ? undefined : context.transfer.recentManifest(digest);
-  const found = recent ?? (await findManifest(context, path, whileOpen(response)));
+  const found = recent ?? (await findManifest(context, path, isContainerd(request), whileOpen(response)));
   told(found?.source ?? 'none');
   logAnswer(context, request, path, found?.source ?? 'none');
   if (found === undefined) return answerRefusal(request, response, NO_MANIFEST);
@@ -167,10 +167,14 @@ async function answerWithManifest(
 async function findManifest(
   { transfer, introductions }: Context,
   { registry, repository, reference }: ManifestPath,
+  isForStore: boolean,
   signal: AbortSignal,
 ): Promise<FoundManifest | undefined> {
   if (reference.digest !== undefined) {
-    return transfer.manifest({ digest: reference.digest, repository, ...(registry && { registry }) }, signal);
+    return transfer.manifest(
+      { digest: reference.digest, repository, isForStore, ...(registry && { registry }) },
+      signal,
+    );
   }
   // A tag means nothing without its registry.
   if (registry === undefined || (await introductions.isFirstSeen(registry, signal))) return undefined;
@@ -187,7 +191,7 @@ async function answerWithBlob(
   const { transfer } = context;
   const signal = whileOpen(response);
   if (request.method === 'HEAD') {
-    const size = await transfer.blobSize(path, signal);
+    const size = await transfer.blobSize({ ...path, isForStore: false }, signal);
     told(size?.source ?? 'none');
     if (size === undefined) return answerRefusal(request, response, NO_BLOB);
     answerBlobHead(request, response, { digest: path.digest, sizeBytes: size.sizeBytes }, undefined);
@@ -233,7 +237,7 @@ function logAnswer(
 
 /** containerd puts what it pulls into the store of this node; of others that pull from here nothing is known. */
 function isContainerd(request: IncomingMessage): boolean {
-  return request.headers['user-agent']?.startsWith('containerd/') === true;
+  return request.method === 'GET' && request.headers['user-agent']?.startsWith('containerd/') === true;
 }
 
 /** Aborts when the client goes before its answer is complete. */

@@ -201,6 +201,10 @@ export function createKadRouter(deps: Libp2pRouterDeps, options: Libp2pRouterOpt
       await confirmed(keys.map(cancel), signal);
     },
     lookup: (key, lookupOptions, signal) => observed(lookup(key, lookupOptions, signal), metrics, signal),
+    // This protocol knows who has all of something, and nothing else.
+    claim: async () => ({ role: 'lead' }),
+    receiving: () => {},
+    gaveUp: () => {},
     members: () => (mesh?.members() ?? []).filter(({ peerId }) => known.has(peerId)),
     isReady: () => mesh?.isReady() ?? false,
   };

@@ -1,8 +1,11 @@
 import { MiroirError } from '../../common/errors.ts';
+import { type Claims, createClaims } from './claims.ts';
 import type { Advertisement, Key, Member, Provider, Router } from './router.ts';
+import { hashKey } from './wire.ts';
 
 /** What the members of a swarm within one process share. */
 export interface MemoryHub {
+  readonly claims: Claims;
   readonly members: Map<string, MemoryMember>;
 }
 
@@ -21,7 +24,7 @@ interface MemoryRouterOptions {
 }
 
 export function createMemoryHub(): MemoryHub {
-  return { members: new Map() };
+  return { members: new Map(), claims: createClaims() };
 }
 
 /** A router for one process: for tests, and for a mirror that runs without a swarm (a hub with one member). */
@@ -36,9 +39,13 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
     },
     stop: async () => {
       if (isJoined()) hub.members.delete(peerId);
+      hub.claims.removePeer(peerId);
     },
     advertise: async (added, signal) => {
-      for (const entry of added) entries.set(entry.key, entry);
+      for (const entry of added) {
+        entries.set(entry.key, entry);
+        hub.claims.release(hashKey(entry.key), peerId);
+      }
       throwIfAborted(signal);
     },
     withdraw: async (keys, signal) => {
@@ -50,6 +57,27 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
         if (signal.aborted || !isJoined()) return;
         yield provider;
       }
+    },
+    claim: async (key, offset) => {
+      const receiving = (ids: readonly string[]) =>
+        othersOf(hub, peerId)
+          .filter((member) => ids.includes(member.peerId))
+          .sort((a, b) => ids.indexOf(a.peerId) - ids.indexOf(b.peerId))
+          .map((member) => ({ ...pick(member), isReceiving: true }));
+      const holders = providersOf(hub, key, peerId);
+      const at = performance.now();
+      if (holders.length > 0) {
+        const receivers = receiving(hub.claims.receivers(hashKey(key), peerId, offset, at));
+        return { role: 'held', providers: [...holders, ...receivers] };
+      }
+      const claim = hub.claims.claim(hashKey(key), peerId, offset, at);
+      return claim.role === 'lead' ? claim : { role: 'follow', providers: receiving(claim.receivers) };
+    },
+    receiving: (receipts) => {
+      for (const { key, offset } of receipts) hub.claims.progress(hashKey(key), peerId, offset, performance.now());
+    },
+    gaveUp: (keys) => {
+      for (const key of keys) hub.claims.release(hashKey(key), peerId);
     },
     members: () => (isJoined() ? othersOf(hub, peerId).map(pick) : []),
     isReady: isJoined,

@@ -25,6 +25,8 @@ export interface Mesh {
   readonly sessions: ReadonlyMap<string, Session>;
   /** Whether the member keeps a part of the index. */
   isKeeper(session: Session): boolean;
+  /** Whether this node does. */
+  isSelfKeeper(): boolean;
   /** Whether the source named this member once and does no more. */
   isRemoved(peerId: string): boolean;
   members(): readonly Member[];
@@ -237,6 +239,7 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
       await node.stop();
     },
     isKeeper: ({ swarmAddress }) => plan.isKeeper(swarmAddress),
+    isSelfKeeper: () => plan.isKeeper([...plan.targets.values()].find(({ isSelf }) => isSelf)?.address),
     isRemoved,
     members: () => [...current.values()].map(({ peerId, address }) => ({ peerId, address })),
     isReady: () => isReady,

@@ -1,3 +1,4 @@
+import { createClaimDesk } from './claim-desk.ts';
 import { gather } from './gather.ts';
 import { createKeyGate } from './key-gate.ts';
 import {
@@ -20,7 +21,7 @@ import { createOwnRecords } from './own-records.ts';
 import { closestPlaces, type Place, placeOf } from './placement.ts';
 import { createRecordIndex } from './record-index.ts';
 import type { Key, LookupOptions, Provider } from './router.ts';
-import type { Session } from './session.ts';
+import type { Session, WireClaim } from './session.ts';
 import {
   FRAME_PROVIDERS_MAX,
   hashKey,
@@ -37,6 +38,8 @@ const KEEPERS_ASKED_IN_CHANGE = 6;
 const CHANGE_MS = 5_000;
 /** A member that is not hung answers within a millisecond in a rack; a first answer is nearly as good as all. */
 const PATIENCE_MS = 20;
+/** Who cannot get it from one of these asks again. */
+const FRAME_HOLDERS_MAX = 16;
 /** What a lookup may cost a pull when nobody answers at all. */
 const LOOKUP_MS_MAX = 250;
 
@@ -50,6 +53,7 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
   let mesh: Mesh | undefined;
   let places: ReadonlyArray<Place & { readonly session: Session }> = [];
   let changedAt = -Infinity;
+  let ownPlace = placeOf('');
 
   const keepersOf = (key: KeyHash, count: number) => closestPlaces(places, key, count).map(({ session }) => session);
   const own = createOwnRecords({ now, keepersOf: (key) => keepersOf(key, KEEPERS_A_KEY) });
@@ -80,10 +84,33 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
     return newestFirst(mine === undefined ? kept : [mine, ...kept]).slice(0, limit);
   };
 
+  const desk = createClaimDesk({
+    selfId: () => mesh?.selfId ?? '',
+    isSelfKeeper: () => mesh?.isSelfKeeper() ?? true,
+    ownPlace: () => ownPlace,
+    places: () => places,
+    addressOf: (peerId) => mesh?.sessions.get(peerId)?.address,
+    holders: (key, asker) =>
+      answer(key, FRAME_HOLDERS_MAX, asker).filter(({ peer }) => peer !== undefined || asker !== mesh?.selfId),
+    now: () => performance.now(),
+  });
+
   const onRequest = (session: Session, request: RequestFrame): ReplyFrame => {
     const { id } = request;
     switch (request.type) {
+      case 'claim':
+        return { type: 'claimed', id, ...desk.answer(request.key, session.peerId, request.offset) };
+      case 'receive':
+        desk.received(session.peerId, request.entries);
+        return { type: 'ack', id };
+      case 'release':
+        desk.release(session.peerId, request.keys);
+        return { type: 'ack', id };
       case 'add': {
+        desk.release(
+          session.peerId,
+          request.entries.map(({ key }) => key),
+        );
         const refused = index.add(session.peerId, request.entries, performance.now());
         if (refused > 0) metrics.refused(refused);
         return { type: 'ack', id };
@@ -136,10 +163,12 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
       const node = await createNode(gate, { listen: options.listen, services: {} });
       const onGone = (peerId: string) => {
         index.removePeer(peerId);
+        desk.removePeer(peerId);
         onChange();
       };
       const meshDeps = { log, metrics, node, members: deps.members, random, onSession: onChange, onGone, onRequest };
       mesh = createMesh(meshDeps, options);
+      ownPlace = placeOf(mesh.selfId);
       await mesh.start();
     },
     stop: async () => {
@@ -148,10 +177,34 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
       places = [];
       await stopped;
     },
-    advertise: async (entries, signal) => confirmed(own.add(entries), signal),
+    claim: async (key, offset, signal) => {
+      const answered = await desk.ask(key, offset);
+      if (answered === undefined || signal.aborted) return { role: 'lead' };
+      const { claim, from } = answered;
+      if (claim.role === 'lead') return { role: 'lead' };
+      return { role: claim.role, providers: claimedProviders(claim, from) };
+    },
+    receiving: (receipts) => desk.receiving(receipts.map(({ key, offset }) => ({ key: hashKey(key), offset }))),
+    gaveUp: (keys) => desk.gaveUp(keys.map(hashKey)),
+    advertise: async (entries, signal) => {
+      // The other members who may keep a claim on it are told by the record itself.
+      desk.release(
+        mesh?.selfId ?? '',
+        entries.map(({ key }) => hashKey(key)),
+      );
+      await confirmed(own.add(entries), signal);
+    },
     withdraw: async (keys, signal) => confirmed(own.remove(keys), signal),
     lookup: (key, lookupOptions, signal) => observed(lookup(key, lookupOptions, signal), metrics, signal),
     members: () => mesh?.members() ?? [],
     isReady: () => mesh?.isReady() ?? false,
   };
+}
+
+/** Those who were named; the desk itself, if it is a member, is named by nothing. */
+function claimedProviders({ providers }: WireClaim, desk: Session | undefined): Provider[] {
+  return providers.flatMap(({ peer }) => {
+    const { peerId, address } = peer ?? desk ?? {};
+    return peerId === undefined || address === undefined ? [] : [{ peerId, address, isReceiving: true }];
+  });
 }

@@ -33,7 +33,23 @@ export interface Provider {
    * clocks need not agree. Undefined for digests, and on routers that carry no values: then ask the provider.
    */
   readonly tag?: TagRecord;
+  /** It has a part, and gets the rest while it sends. */
+  readonly isReceiving?: boolean;
 }
+
+/** How much of some content this node has received. */
+export interface Receipt {
+  readonly key: Key;
+  readonly offset: number;
+}
+
+/**
+ * What a node is to do that wants content nobody holds. `lead`: fetch it from its registry. `follow`: get it from these, who are
+ * receiving it, in this order. `held`: get it from these; those who are still receiving it come last.
+ */
+export type Claim =
+  | { readonly role: 'lead' }
+  | { readonly role: 'follow' | 'held'; readonly providers: readonly Provider[] };
 
 export interface LookupOptions {
   /** At most this many providers. */
@@ -54,6 +70,15 @@ export interface Router extends Component {
    * answered, at the limit, at the router's own deadline, or when the signal aborts; it throws for none of these.
    */
   lookup(key: Key, options: LookupOptions, signal: AbortSignal): AsyncIterable<Provider>;
+  /**
+   * Asks who of all that want the same now fetches it; `offset` is how much of it this node has. Answers `lead` when nobody can tell, so that
+   * a pull goes on without the swarm; throws for none of these.
+   */
+  claim(key: Key, offset: number, signal: AbortSignal): Promise<Claim>;
+  /** Tells what this node is receiving, and how far it is, to who coordinates that. To be told again every second or so. */
+  receiving(receipts: readonly Receipt[]): void;
+  /** Tells that this node has given these up. Of what it has received whole, `advertise` tells. */
+  gaveUp(keys: readonly Key[]): void;
   /** The other members that are connected now. */
   members(): readonly Member[];
   /** Whether a lookup can find what others hold: true once every member configured was tried. */

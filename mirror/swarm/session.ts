@@ -14,6 +14,7 @@ import {
   type ReplyFrame,
   type RequestFrame,
   type WireEntry,
+  type WireProgress,
   type WireProvider,
 } from './wire.ts';
 
@@ -32,6 +33,10 @@ export interface Session {
   remove(keys: readonly KeyHash[]): Promise<boolean>;
   /** Who has the key, by what the other knows. Undefined when the session ended or the answer did not come. */
   get(key: KeyHash, limit: number): Promise<readonly WireProvider[] | undefined>;
+  /** What to do about content that nobody has, by what the other knows. Undefined as for `get`. */
+  claim(key: KeyHash, offset: number): Promise<WireClaim | undefined>;
+  receive(entries: readonly WireProgress[]): Promise<boolean>;
+  release(keys: readonly KeyHash[]): Promise<boolean>;
   /** To be called every second or so: keeps the session alive, or drops it. `isLate`: this process itself was held up. */
   beat(isLate: boolean): void;
   /** Ends it in order. */
@@ -39,6 +44,8 @@ export interface Session {
   /** Ends it at once, for a reason that is counted. */
   drop(reason: DropReason): void;
 }
+
+export type WireClaim = Pick<Extract<ReplyFrame, { type: 'claimed' }>, 'role' | 'providers'>;
 
 interface SessionDeps {
   readonly connection: Connection;
@@ -67,6 +74,15 @@ const UNITS_BURST = 100_000;
 const UNITS_A_SECOND = 20_000;
 /** If a member reads so slowly that this much piles up, it is as good as hung. */
 const UNSENT_BYTES_MAX = 16 * 1024 * 1024;
+
+const ANSWERS = {
+  get: 'found',
+  claim: 'claimed',
+  add: 'ack',
+  remove: 'ack',
+  receive: 'ack',
+  release: 'ack',
+} as const satisfies Record<RequestFrame['type'], ReplyFrame['type']>;
 
 interface PendingReply {
   readonly type: ReplyFrame['type'];
@@ -143,7 +159,7 @@ export function openSession(deps: SessionDeps): Session {
         resolve(reply);
       };
       const timer = setTimeout(() => settle(undefined), REPLY_MS_MAX).unref();
-      const type = unnumbered.type === 'get' ? 'found' : 'ack';
+      const type = ANSWERS[unnumbered.type];
       pending.set(id, {
         type,
         lists: unnumbered.type === 'get' ? unnumbered.keys.length : 0,
@@ -185,7 +201,7 @@ export function openSession(deps: SessionDeps): Session {
     } else if (frame.type === 'hello') {
       peer = introduce(connection, frame);
       deps.onOpen(session);
-    } else if (frame.type === 'ack' || frame.type === 'found') {
+    } else if (frame.type === 'ack' || frame.type === 'found' || frame.type === 'claimed') {
       onReply(frame);
     } else if (frame.type !== 'beat') {
       const reply = deps.onRequest(session, frame);
@@ -225,6 +241,12 @@ export function openSession(deps: SessionDeps): Session {
         waitingGets.push({ key, limit, settle });
         if (waitingGets.length % FRAME_GETS_MAX === 1) queueMicrotask(() => void sendWaitingGets());
       }),
+    claim: async (key, offset) => {
+      const reply = await request({ type: 'claim', key, offset });
+      return reply?.type === 'claimed' ? reply : undefined;
+    },
+    receive: async (entries) => (await request({ type: 'receive', entries })) !== undefined,
+    release: async (keys) => (await request({ type: 'release', keys })) !== undefined,
     beat: (isLate) => {
       if (isLate) heardAt = now(); // What it sent meanwhile is still to be read.
       if (now() - heardAt > SILENCE_MS_MAX) drop('hung');
@@ -270,13 +292,17 @@ function spend(budget: { units: number; at: number }, units: number, now: number
 function unitsOf(frame: Frame): number {
   switch (frame.type) {
     case 'add':
+    case 'receive':
       return 1 + frame.entries.length;
     case 'remove':
+    case 'release':
     case 'get':
       return 1 + frame.keys.length;
     // We asked for them: they cost what our questions did.
     case 'ack':
     case 'found':
+    case 'claimed':
+    case 'claim':
     case 'hello':
     case 'beat':
       return 1;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { MiroirError } from '../../common/errors.ts';
 import { parseHost, parseHostPort } from '../../common/host-port.ts';
-import { type Digest, digestHex, parseDigest } from '../../common/oci/digest.ts';
+import type { Digest } from '../../common/oci/digest.ts';
 import type { Key } from './router.ts';
+import { invalid, LENGTH_BYTES, Reader, Writer } from './wire-bytes.ts';
 
 /*
  * What members say to each other, in frames on one long-lived stream a pair. All numbers are big-endian.
@@ -15,10 +15,14 @@ import type { Key } from './router.ts';
  *   ack      =
  *   get      = limit:u8 count:u16 (key:32)*                      answered by found, its lists in the order of the keys
  *   found    = count:u16 (count:u8 (peerId:text8 address:text16 tag)*)*
+ *   claim    = key:32 offset:u48                                answered by claimed
+ *   claimed  = role:u8 count:u8 (peerId:text8 address:text16)*   role: 0 lead, 1 follow, 2 held
+ *   receive  = count:u16 (key:32 offset:u48)*                    answered by ack
+ *   release  = count:u16 (key:32)*                               answered by ack
  *   tag      = 0:u8 | 1:u8 digest:32 ageMs:u48
  *   text8/16 = length:u8/u16 ascii
  *
- * In `found` the sender names itself by an empty peer id and address.
+ * In `found` and `claimed` the sender names itself by an empty peer id and address.
  */
 
 declare const keyHashBrand: unique symbol;
@@ -46,6 +50,14 @@ export interface WireProvider {
   readonly tag?: TagAge;
 }
 
+/** How much of what a key stands for a member has received. */
+export interface WireProgress {
+  readonly key: KeyHash;
+  readonly offset: number;
+}
+
+export type ClaimRole = (typeof ROLES)[number];
+
 export interface HelloFrame {
   readonly type: 'hello';
   readonly peerPort: number;
@@ -56,11 +68,21 @@ export interface HelloFrame {
 export type RequestFrame =
   | { readonly type: 'add'; readonly id: number; readonly entries: readonly WireEntry[] }
   | { readonly type: 'remove'; readonly id: number; readonly keys: readonly KeyHash[] }
-  | { readonly type: 'get'; readonly id: number; readonly limit: number; readonly keys: readonly KeyHash[] };
+  | { readonly type: 'get'; readonly id: number; readonly limit: number; readonly keys: readonly KeyHash[] }
+  | { readonly type: 'claim'; readonly id: number; readonly key: KeyHash; readonly offset: number }
+  | { readonly type: 'receive'; readonly id: number; readonly entries: readonly WireProgress[] }
+  | { readonly type: 'release'; readonly id: number; readonly keys: readonly KeyHash[] };
 
 export type ReplyFrame =
   | { readonly type: 'ack'; readonly id: number }
-  | { readonly type: 'found'; readonly id: number; readonly providers: ReadonlyArray<readonly WireProvider[]> };
+  | { readonly type: 'found'; readonly id: number; readonly providers: ReadonlyArray<readonly WireProvider[]> }
+  | {
+      readonly type: 'claimed';
+      readonly id: number;
+      readonly role: ClaimRole;
+      /** Without tags. */
+      readonly providers: readonly WireProvider[];
+    };
 
 export type Frame = HelloFrame | { readonly type: 'beat' } | RequestFrame | ReplyFrame;
 
@@ -72,14 +94,23 @@ export const FRAME_ENTRIES_MAX = 1024;
 export const FRAME_GETS_MAX = 16;
 /** A puller asks a few peers; more names would only be read and thrown away. */
 export const FRAME_PROVIDERS_MAX = 32;
-/** Ten years: no image is that old, so a larger age is a broken or hostile sender. */
-export const TAG_AGE_MS_MAX = 10 * 365 * 24 * 3600 * 1000;
 
 const VERSION = 1;
 const HEADER_BYTES = 1 + 1 + 4;
-const LENGTH_BYTES = 4;
-const KEY_BYTES = 32;
-const TYPES = ['hello', 'beat', 'add', 'remove', 'ack', 'get', 'found'] as const satisfies ReadonlyArray<Frame['type']>;
+const TYPES = [
+  'hello',
+  'beat',
+  'add',
+  'remove',
+  'ack',
+  'get',
+  'found',
+  'claim',
+  'claimed',
+  'receive',
+  'release',
+] as const satisfies ReadonlyArray<Frame['type']>;
+const ROLES = ['lead', 'follow', 'held'] as const;
 /** Base58 without a prefix, as libp2p writes ed25519 and RSA peer ids. */
 const PEER_ID = /^[1-9A-HJ-NP-Za-km-z]{32,64}$/;
 
@@ -167,7 +198,27 @@ function writePayload(writer: Writer, frame: Frame): void {
         writer.tag(tag);
       }
       return;
+    case 'claim':
+      writer.key(frame.key);
+      writer.u48(frame.offset);
+      return;
+    case 'claimed':
+      writer.u8(ROLES.indexOf(frame.role));
+      writer.u8(frame.providers.length);
+      for (const { peer } of frame.providers) {
+        writer.text8(peer?.peerId ?? '');
+        writer.text16(peer?.address ?? '');
+      }
+      return;
+    case 'receive':
+      writer.u16(frame.entries.length);
+      for (const { key, offset } of frame.entries) {
+        writer.key(key);
+        writer.u48(offset);
+      }
+      return;
     case 'remove':
+    case 'release':
       writer.u16(frame.keys.length);
       for (const key of frame.keys) writer.key(key);
       return;
@@ -201,7 +252,19 @@ function readPayload(reader: Reader, type: Frame['type'], id: number): Frame {
       return { type, id };
     case 'add':
       return { type, id, entries: reader.list(reader.count16(FRAME_ENTRIES_MAX), () => readEntry(reader)) };
+    case 'claim':
+      return { type, id, key: reader.key(), offset: reader.u48() };
+    case 'claimed': {
+      const role = ROLES[reader.u8()];
+      if (role === undefined) throw invalid('unknown role');
+      return { type, id, role, providers: reader.list(reader.count8(FRAME_PROVIDERS_MAX), () => readPeer(reader)) };
+    }
+    case 'receive': {
+      const readProgress = () => ({ key: reader.key(), offset: reader.u48() });
+      return { type, id, entries: reader.list(reader.count16(FRAME_ENTRIES_MAX), readProgress) };
+    }
     case 'remove':
+    case 'release':
       return { type, id, keys: reader.list(reader.count16(FRAME_ENTRIES_MAX), () => reader.key()) };
     case 'get': {
       const limit = reader.u8();
@@ -233,152 +296,16 @@ function readEntry(reader: Reader): WireEntry {
 }
 
 function readProvider(reader: Reader): WireProvider {
+  const provider = readPeer(reader);
+  const tag = reader.tag();
+  return { ...provider, ...(tag !== undefined && { tag }) };
+}
+
+function readPeer(reader: Reader): Pick<WireProvider, 'peer'> {
   const peerId = reader.text(reader.u8());
   const address = reader.text(reader.u16());
-  const tag = reader.tag();
-  const rest = tag !== undefined && { tag };
-  if (peerId === '' && address === '') return { ...rest };
+  if (peerId === '' && address === '') return {};
   if (!PEER_ID.test(peerId)) throw invalid('provider without a peer id');
   if (parseHostPort(address) === undefined) throw invalid('provider without an address');
-  return { peer: { peerId, address }, ...rest };
-}
-
-/** Appends to a buffer that doubles as it fills. */
-class Writer {
-  #buffer = Buffer.allocUnsafe(1024);
-  #length = LENGTH_BYTES;
-
-  #reserve(bytes: number): number {
-    const offset = this.#length;
-    this.#length += bytes;
-    if (this.#length > this.#buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.max(this.#length, this.#buffer.length * 2));
-      this.#buffer.copy(larger, 0, 0, offset);
-      this.#buffer = larger;
-    }
-    return offset;
-  }
-
-  u8(value: number): void {
-    const offset = this.#reserve(1);
-    this.#buffer.writeUInt8(value, offset);
-  }
-
-  u16(value: number): void {
-    const offset = this.#reserve(2);
-    this.#buffer.writeUInt16BE(value, offset);
-  }
-
-  u32(value: number): void {
-    const offset = this.#reserve(4);
-    this.#buffer.writeUInt32BE(value, offset);
-  }
-
-  text8(value: string): void {
-    this.u8(value.length);
-    this.#latin1(value);
-  }
-
-  text16(value: string): void {
-    this.u16(value.length);
-    this.#latin1(value);
-  }
-
-  key(value: KeyHash): void {
-    this.#latin1(value);
-  }
-
-  tag(tag: TagAge | undefined): void {
-    this.u8(tag === undefined ? 0 : 1);
-    if (tag === undefined) return;
-    const offset = this.#reserve(KEY_BYTES + 6);
-    this.#buffer.write(digestHex(tag.digest), offset, 'hex');
-    this.#buffer.writeUIntBE(Math.min(Math.max(Math.round(tag.ageMs), 0), TAG_AGE_MS_MAX), offset + KEY_BYTES, 6);
-  }
-
-  #latin1(value: string): void {
-    const offset = this.#reserve(value.length);
-    this.#buffer.write(value, offset, 'latin1');
-  }
-
-  finish(): Uint8Array {
-    this.#buffer.writeUInt32BE(this.#length - LENGTH_BYTES);
-    return this.#buffer.subarray(0, this.#length);
-  }
-}
-
-/** Reads within bounds, or throws ERR_SWARM_FRAME_INVALID. */
-class Reader {
-  readonly #buffer: Buffer;
-  #offset = 0;
-
-  constructor(buffer: Buffer) {
-    this.#buffer = buffer;
-  }
-
-  #advance(bytes: number): number {
-    const offset = this.#offset;
-    this.#offset += bytes;
-    if (this.#offset > this.#buffer.length) throw invalid('cut short');
-    return offset;
-  }
-
-  u8(): number {
-    return this.#buffer.readUInt8(this.#advance(1));
-  }
-
-  u16(): number {
-    return this.#buffer.readUInt16BE(this.#advance(2));
-  }
-
-  u32(): number {
-    return this.#buffer.readUInt32BE(this.#advance(4));
-  }
-
-  count8(max: number): number {
-    return checkCount(this.u8(), max);
-  }
-
-  count16(max: number): number {
-    return checkCount(this.u16(), max);
-  }
-
-  list<T>(count: number, read: () => T): T[] {
-    const items: T[] = [];
-    for (let index = 0; index < count; index += 1) items.push(read());
-    return items;
-  }
-
-  text(length: number): string {
-    const offset = this.#advance(length);
-    return this.#buffer.toString('latin1', offset, offset + length);
-  }
-
-  key(): KeyHash {
-    return this.text(KEY_BYTES) as KeyHash;
-  }
-
-  tag(): TagAge | undefined {
-    const mark = this.u8();
-    if (mark === 0) return undefined;
-    if (mark !== 1) throw invalid('tag mark');
-    const offset = this.#advance(KEY_BYTES);
-    const digest = parseDigest(`sha256:${this.#buffer.toString('hex', offset, offset + KEY_BYTES)}`) as Digest;
-    const ageMs = this.#buffer.readUIntBE(this.#advance(6), 6);
-    if (ageMs > TAG_AGE_MS_MAX) throw invalid(`age ${ageMs} ms`);
-    return { digest, ageMs };
-  }
-
-  end(): void {
-    if (this.#offset !== this.#buffer.length) throw invalid('trailing bytes');
-  }
-}
-
-function checkCount(count: number, max: number): number {
-  if (count > max) throw invalid(`count ${count}`);
-  return count;
-}
-
-function invalid(problem: string): MiroirError {
-  return new MiroirError('ERR_SWARM_FRAME_INVALID', `swarm frame: ${problem}`);
+  return { peer: { peerId, address } };
 }

@@ -56,7 +56,8 @@ export function createLocalContent({ store, now }: LocalContentDeps): LocalConte
   };
 }
 
-async function readManifest({ digest, sizeBytes, file }: OpenContent): Promise<Manifest> {
+/** Throws as verifyManifest. The caller closes the file. */
+export async function readManifest({ digest, sizeBytes, file }: OpenContent): Promise<Manifest> {
   if (sizeBytes > MANIFEST_BYTES_MAX) throw new MiroirError('ERR_CONTENT_NOT_FOUND', 'too large for a manifest');
   const bytes = Buffer.allocUnsafeSlow(sizeBytes);
   let offset = 0;

@@ -41,7 +41,7 @@ export interface BodyReceiver {
 
 /**
  * Asks other mirrors. Every call throws ERR_CONTENT_NOT_FOUND when the peer says that it does not have it,
- * ERR_PEER_UNAVAILABLE when it cannot be reached, is busy or too slow, ERR_PEER_MISBEHAVED when what it says is not
+ * ERR_PEER_BUSY when it sends the same to enough others, ERR_PEER_UNAVAILABLE when it cannot be reached or is too slow, ERR_PEER_MISBEHAVED when what it says is not
  * HTTP, or not the answer to the question, and ERR_ABORTED after the signal.
  */
 export interface PeerClient {

@@ -33,6 +33,7 @@ const PEERS_MAX = 8192;
 const PENALTIES: Readonly<Record<Fault, number>> = {
   // It was found by a record that is older than a deletion there: no fault of the peer.
   absent: 0,
+  busy: 0,
   unavailable: 1,
   'broke-off': 3,
   misbehaved: 3,

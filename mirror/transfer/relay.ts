@@ -57,7 +57,7 @@ export type RelayEvent =
   | { readonly type: 'client-gone' };
 
 /** What a peer did, in the order of how bad it is. */
-export type Fault = 'absent' | 'unavailable' | 'broke-off' | 'misbehaved' | 'suspect' | 'wrong-bytes';
+export type Fault = 'absent' | 'busy' | 'unavailable' | 'broke-off' | 'misbehaved' | 'suspect' | 'wrong-bytes';
 
 export type RelayAction =
   | {
@@ -85,6 +85,11 @@ export type RelayAction =
 export interface RelayStep {
   readonly state: RelayState;
   readonly actions: readonly RelayAction[];
+}
+
+/** Whether all who were found came to nothing, and others are needed. */
+export function needsMore({ phase, queue, attempts }: RelayState): boolean {
+  return phase === 'running' && queue.length === 0 && attempts.length === 0;
 }
 
 /** How many peers are asked at a time for a first byte. */

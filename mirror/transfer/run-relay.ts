@@ -6,7 +6,15 @@ import type { BodySink } from './body-sink.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerBody, PeerClient } from './peer-client.ts';
 import type { PeerMemory } from './peer-memory.ts';
-import { type Fault, type RelayAction, type RelayEvent, type RelayPlan, startRelay, stepRelay } from './relay.ts';
+import {
+  type Fault,
+  needsMore,
+  type RelayAction,
+  type RelayEvent,
+  type RelayPlan,
+  startRelay,
+  stepRelay,
+} from './relay.ts';
 import type { SendOutcome } from './send-file.ts';
 
 export interface RunRelayDeps {
@@ -21,6 +29,9 @@ export interface RunRelayOptions {
   /** From the request to the first byte for the client. */
   readonly firstByteTimeoutMs: number;
 }
+
+/** Finds who to ask. The next batch is only taken when all before came to nothing; `offset` is how far the relay is then. */
+export type Find = (signal: AbortSignal, offset: () => number) => AsyncIterable<readonly Provider[]>;
 
 /** Content whose first byte is here. `send` is called once, or `cancel` is. */
 export interface RelayedContent {
@@ -43,7 +54,7 @@ export function runRelay(
   deps: RunRelayDeps,
   { plan, firstByteTimeoutMs }: RunRelayOptions,
   request: ContentRequest,
-  find: (signal: AbortSignal) => AsyncIterable<readonly Provider[]>,
+  find: Find,
   signal: AbortSignal,
 ): Promise<RelayedContent | undefined> {
   let state = startRelay(plan);
@@ -58,6 +69,7 @@ export function runRelay(
   let early: Chunk[] = [];
   let sink: BodySink | undefined;
   let ended: 'finish' | 'cut' | undefined;
+  let wantMore = () => {};
   const answer = Promise.withResolvers<RelayedContent | undefined>();
   const outcome = Promise.withResolvers<SendOutcome>();
 
@@ -77,6 +89,7 @@ export function runRelay(
     }
     isStepping = false;
     if (state.phase === 'over') close();
+    if (state.phase === 'over' || needsMore(state)) wantMore();
   };
 
   const perform = (action: RelayAction, chunk: Chunk | undefined) => {
@@ -130,7 +143,7 @@ export function runRelay(
     } catch (error) {
       settle(attempt);
       deps.log.debug('peer could not be asked', { peer: provider.peerId, address: provider.address, error });
-      dispatch({ type: 'failed', attempt, fault: faultOf(error) });
+      dispatch({ type: 'failed', attempt, fault: faultOf(error, provider) });
     }
   };
 
@@ -142,7 +155,8 @@ export function runRelay(
         const provider = asked.get(attempt);
         settle(attempt);
         deps.log.info('peer broke off', { peer: provider?.peerId, address: provider?.address, error });
-        dispatch({ type: 'failed', attempt, fault: faultOf(error) === 'misbehaved' ? 'misbehaved' : 'broke-off' });
+        const fault = faultOf(error, provider);
+        dispatch({ type: 'failed', attempt, fault: fault === 'unavailable' ? 'broke-off' : fault });
       },
     });
   };
@@ -228,8 +242,12 @@ export function runRelay(
 
   const search = async () => {
     try {
-      for await (const batch of find(over.signal)) {
+      for await (const batch of find(over.signal, () => state.offset)) {
+        const { promise: wanted, resolve } = Promise.withResolvers<void>();
+        wantMore = resolve;
         dispatch({ type: 'found', providers: batch });
+        if (needsMore(state)) resolve();
+        await wanted;
         if (over.signal.aborted) return;
       }
     } catch (error) {
@@ -245,7 +263,10 @@ export function runRelay(
   return answer.promise;
 }
 
-function faultOf(error: unknown): Fault {
+function faultOf(error: unknown, provider: Provider | undefined): Fault {
   if (hasCode(error, 'ERR_CONTENT_NOT_FOUND')) return 'absent';
-  return hasCode(error, 'ERR_PEER_MISBEHAVED') ? 'misbehaved' : 'unavailable';
+  if (hasCode(error, 'ERR_PEER_BUSY')) return 'busy';
+  if (hasCode(error, 'ERR_PEER_MISBEHAVED')) return 'misbehaved';
+  // What it was to send on had stopped coming, or was cancelled there: no fault of its own.
+  return provider?.isReceiving === true ? 'absent' : 'unavailable';
 }

@@ -34,7 +34,7 @@ async function startSender(t: TestContext, promisedBytes: number, poolBytes = 8 
       try {
         response.writeHead(200, { 'Content-Length': promisedBytes });
         const deps = { pool, failed: (problem: unknown) => problems.push(problem) };
-        return await sendFile(deps, file, { start: 0, end: promisedBytes }, responseSink(response));
+        return await sendFile(deps, { file }, { start: 0, end: promisedBytes }, responseSink(response));
       } finally {
         await file.close();
       }

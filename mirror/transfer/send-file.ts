@@ -6,6 +6,19 @@ import type { BufferPool } from './buffer-pool.ts';
 /** How a body ended: whole; because the client left, which is normal; or short, with its end still owed. */
 export type SendOutcome = 'sent' | 'client-gone' | 'short';
 
+/** What to send of. */
+export interface SendableFile {
+  readonly file: FileHandle;
+  /** Of a file that is still being written: what can be read of it so far, and what to wait for, as OpenIngest's. */
+  readonly growth?: {
+    readonly availableBytes: number;
+    grown(offset: number, signal: AbortSignal): Promise<number | 'aborted'>;
+  };
+}
+
+/** A registry that sends nothing for this long, or a pull that hangs: others fetch it sooner than they wait. */
+const GROWTH_TIMEOUT_MS = 2_000;
+
 export interface SendFileDeps {
   readonly pool: BufferPool;
   /** Told why a file could not be read to its end. */
@@ -18,7 +31,7 @@ export interface SendFileDeps {
  */
 export async function sendFile(
   { pool, failed }: SendFileDeps,
-  file: FileHandle,
+  { file, growth }: SendableFile,
   { start, end }: ByteRange,
   sink: BodySink,
 ): Promise<SendOutcome> {
@@ -32,13 +45,23 @@ export async function sendFile(
   sink.gone.addEventListener('abort', goneNow, { once: true });
   try {
     let offset = start;
+    let available = growth?.availableBytes ?? end;
     while (offset < end && !sink.gone.aborted) {
+      if (growth !== undefined && offset >= available) {
+        available = await moreThan(growth, offset, sink.gone);
+        continue;
+      }
       const buffer = lease.take();
       if (buffer === undefined) {
         await change();
         continue;
       }
-      const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, end - offset), offset);
+      const { bytesRead } = await file.read(
+        buffer,
+        0,
+        Math.min(buffer.length, Math.min(end, available) - offset),
+        offset,
+      );
       if (bytesRead === 0) throw new Error('the file ended early');
       offset += bytesRead;
       sink.write(buffer.subarray(0, bytesRead), () => {
@@ -59,4 +82,14 @@ export async function sendFile(
     sink.gone.removeEventListener('abort', goneNow);
     lease.close();
   }
+}
+
+async function moreThan(
+  growth: NonNullable<SendableFile['growth']>,
+  offset: number,
+  gone: AbortSignal,
+): Promise<number> {
+  const grown = await growth.grown(offset, AbortSignal.any([gone, AbortSignal.timeout(GROWTH_TIMEOUT_MS)]));
+  if (grown === 'aborted') throw new Error('this node receives no more of it');
+  return grown;
 }

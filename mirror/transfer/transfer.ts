@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode, MiroirError } from '../../common/errors.ts';
 import { applyRange, type ByteRange, type RangeRequest } from '../../common/http/range.ts';
 import type { Logger } from '../../common/log.ts';
@@ -5,7 +6,7 @@ import type { Digest } from '../../common/oci/digest.ts';
 import { MANIFEST_BYTES_MAX } from '../../common/oci/media-types.ts';
 import type { TagReference } from '../../common/oci/reference.ts';
 import type { OpenContent, Store, TagRecord } from '../store/store.ts';
-import type { Provider, Router } from '../swarm/router.ts';
+import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
@@ -14,7 +15,7 @@ import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
 import { createResolver } from './resolver.ts';
-import { type RelayedContent, runRelay } from './run-relay.ts';
+import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
 import { createUnconfirmed } from './unconfirmed.ts';
 
@@ -56,9 +57,7 @@ export interface FoundBlob {
   close(): Promise<void>;
 }
 
-export type WantedContent = Omit<ContentRequest, 'kind'>;
-
-export interface WantedBlob extends WantedContent {
+export interface WantedContent extends Omit<ContentRequest, 'kind'> {
   /** The client is this node's containerd: it compares what it gets with the digest, and puts it into this node's store. */
   readonly isForStore: boolean;
 }
@@ -75,7 +74,7 @@ export interface Transfer {
   tag(tag: TagReference, signal: AbortSignal): Promise<FoundManifest | undefined>;
   /** The whole content's size. */
   blobSize(wanted: WantedContent, signal: AbortSignal): Promise<{ sizeBytes: number; source: Source } | undefined>;
-  blob(wanted: WantedBlob, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
+  blob(wanted: WantedContent, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
   /** Content has come into this node's store. */
   readonly arrived: (digest: Digest) => void;
 }
@@ -92,6 +91,11 @@ const BLOB_BYTES_MAX = 1024 ** 4;
 /** Between a tag's HEAD and its manifest's GET, and for the pods that follow; deletions elsewhere do not make it wrong. */
 const FETCHED_FRESH_MS = 30_000;
 const FETCHED_BYTES_MAX = 4 * 1024 * 1024;
+
+/** How often one is told to follow somebody who then cannot send, before upstream is the better choice. */
+const VAIN_CLAIMS_MAX = 8;
+/** Who was named may be sending to enough others, and has not begun yet to receive. */
+const CLAIM_AGAIN_MS = 50;
 
 /** A large layer at a slow peer's speed; one that takes longer stays a suspect for this content, and no more. */
 const AUDIT_MS = 60_000;
@@ -119,7 +123,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   /** `known` are asked first: they said so themselves. */
   const fetchManifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
     const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, verifies: true, sizeBytesMax: MANIFEST_BYTES_MAX };
-    const find = (ended: AbortSignal) => after(known, resolver.providers(wanted.digest, ended));
+    const find: Find = (ended, offset) => after(known, sources(wanted, ended, offset));
     const request = { ...wanted, kind: 'manifest' } as const;
     const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs }, request, find, signal);
     if (content === undefined) return undefined;
@@ -175,22 +179,36 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     return sizeBytes === undefined ? undefined : ({ sizeBytes, source: 'peer' } as const);
   };
 
+  /** Who has it; then, if this node is to keep it, those who are getting it, until one is to fetch it from its registry. */
+  async function* sources({ digest, isForStore }: WantedContent, ended: AbortSignal, offset: () => number) {
+    yield* resolver.providers(digest, ended);
+    let askedAt = offset();
+    for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
+      const claim = await deps.router.claim(digestKey(digest), offset(), ended);
+      if (claim.role === 'lead') return;
+      yield claim.providers.filter((provider) => !peers.standing(provider).isBanned);
+      vain = offset() > askedAt ? 0 : vain + 1;
+      askedAt = offset();
+      if (vain > 0) await delay(CLAIM_AGAIN_MS, undefined, { signal: ended }).catch(() => {});
+    }
+  }
+
   const relay = (
     wanted: WantedContent,
     bounds: { readonly start: number; readonly end?: number; readonly verifies: boolean },
-    find: (ended: AbortSignal) => AsyncIterable<readonly Provider[]>,
+    find: Find,
     signal: AbortSignal,
   ) => {
     const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX };
     return runRelay(relayDeps, { plan, firstByteTimeoutMs }, { ...wanted, kind: 'blob' }, find, signal);
   };
 
-  const relayBlob = async (wanted: WantedBlob, asked: RangeRequest | undefined, signal: AbortSignal) => {
+  const relayBlob = async (wanted: WantedContent, asked: RangeRequest | undefined, signal: AbortSignal) => {
     const bounds = await absoluteRange(asked, async () => (await blobSize(wanted, signal))?.sizeBytes);
     if (bounds === undefined) return undefined;
     const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
     if (suspects.length > 0) void audit(wanted, suspects);
-    const find = (ended: AbortSignal) => without(suspects, resolver.providers(wanted.digest, ended));
+    const find: Find = (ended, offset) => without(suspects, sources(wanted, ended, offset));
     const content = await relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, signal);
     if (content === undefined) return undefined;
     const wasSent = () => {
@@ -220,7 +238,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     tag: async ({ registry, repository, tag }, signal) => {
       const reference = { registry, repository, tag };
       for (const { digest, resolvedAtMs, providers } of await resolver.tagCandidates(reference, signal)) {
-        const found = await manifest({ digest, registry, repository }, providers, signal);
+        const found = await manifest({ digest, registry, repository, isForStore: false }, providers, signal);
         if (found === undefined) continue;
         deps.inherit(reference, { digest, resolvedAtMs });
         return found;
@@ -244,7 +262,7 @@ function localBlob({ pool, log }: TransferDeps, { digest, sizeBytes, file }: Ope
     source: 'local',
     send: async (range, sink) => {
       try {
-        return await sendFile({ pool, failed }, file, range, sink);
+        return await sendFile({ pool, failed }, { file }, range, sink);
       } finally {
         await file.close();
       }

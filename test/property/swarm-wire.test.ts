@@ -13,10 +13,11 @@ import {
   formatFrame,
   type KeyHash,
   parseFrame,
-  TAG_AGE_MS_MAX,
 } from '../../mirror/swarm/wire.ts';
+import { TAG_AGE_MS_MAX } from '../../mirror/swarm/wire-bytes.ts';
 
 const id = fc.integer({ min: 0, max: 2 ** 32 - 1 });
+const offset = fc.integer({ min: 0, max: 2 ** 48 - 1 });
 const bytes32 = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes));
 const key = bytes32.map((bytes) => bytes.toString('latin1') as KeyHash);
 const digest = bytes32.map((bytes) => `sha256:${bytes.toString('hex')}` as Digest);
@@ -55,6 +56,18 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   fc
     .tuple(id, fc.array(fc.array(provider, { maxLength: FRAME_PROVIDERS_MAX }), { maxLength: FRAME_GETS_MAX }))
     .map(([id, providers]) => ({ type: 'found' as const, id, providers })),
+  fc.tuple(id, key, offset).map(([id, key, offset]) => ({ type: 'claim' as const, id, key, offset })),
+  fc
+    .tuple(
+      id,
+      fc.constantFrom('lead' as const, 'follow' as const, 'held' as const),
+      fc.array(fc.record({ peer }, { requiredKeys: [], noNullPrototype: true }), { maxLength: FRAME_PROVIDERS_MAX }),
+    )
+    .map(([id, role, providers]) => ({ type: 'claimed' as const, id, role, providers })),
+  fc
+    .tuple(id, fc.array(fc.record({ key, offset }, { noNullPrototype: true })))
+    .map(([id, entries]) => ({ type: 'receive' as const, id, entries })),
+  fc.tuple(id, fc.array(key)).map(([id, keys]) => ({ type: 'release' as const, id, keys })),
 );
 
 /** The frames of the bytes, or undefined when they are refused; any other error fails the test. */

@@ -47,6 +47,9 @@ const router: Router = {
   stop: async () => {},
   advertise: async () => {},
   withdraw: async () => {},
+  claim: async () => ({ role: 'lead' }),
+  receiving: () => {},
+  gaveUp: () => {},
   members: () => [],
   isReady: () => true,
   lookup: async function* () {

@@ -1,0 +1,178 @@
+import type { KeyHash } from './wire.ts';
+
+/** What a node that wants content nobody holds is to do: fetch it from the registry, or get it from those who receive it. */
+export type ClaimAnswer =
+  | { readonly role: 'lead' }
+  /** In the order to ask them. */
+  | { readonly role: 'follow'; readonly receivers: readonly string[] };
+
+/**
+ * Who is receiving what, as the member knows that keeps the key: so that of all nodes that want the same at the same moment one goes
+ * to the registry, and the others form a tree below it. All times are monotonic milliseconds.
+ */
+export interface Claims {
+  /** `offset`: how many bytes of it the node has. One that asks again keeps its turn. */
+  claim(key: KeyHash, peerId: string, offset: number, now: number): ClaimAnswer;
+  /** Those who receive it, as for `follow`, without asking anybody to lead. */
+  receivers(key: KeyHash, peerId: string, offset: number, now: number): readonly string[];
+  progress(key: KeyHash, peerId: string, offset: number, now: number): void;
+  /** It has all of it, or gave up. */
+  release(key: KeyHash, peerId: string): void;
+  removePeer(peerId: string): void;
+  readonly size: number;
+}
+
+/** A leader that has shown nothing new for this long leads no more: who asks next goes to the registry. */
+export const LEAD_SILENT_MS_MAX = 1_900;
+/** Receivers tell of their progress every second. */
+const RECEIVER_SILENT_MS_MAX = 10_000;
+/** A leader that feeds two keeps up with the registry even where its card is only twice as fast. */
+const CHILDREN_FIRST = 2;
+/** Who is told to follow tries a few of them. */
+const RECEIVERS_NAMED_MAX = 8;
+/** Beyond these nobody is coordinated: each goes to the registry, as without a mirror. */
+const KEYS_MAX = 8_192;
+const RECEIVERS_A_KEY_MAX = 2_048;
+
+interface Receiver {
+  readonly peerId: string;
+  /** In the order in which they came. */
+  readonly turn: number;
+  offset: number;
+  heardAt: number;
+  parent: string | undefined;
+  depth: number;
+}
+
+interface Claim {
+  readonly receivers: Map<string, Receiver>;
+  turns: number;
+  leader: string | undefined;
+  /** When the leader was told, or showed something new. */
+  ledAt: number;
+}
+
+export function createClaims(): Claims {
+  const claims = new Map<KeyHash, Claim>();
+  const byPeer = new Map<string, Set<KeyHash>>();
+
+  const forget = (key: KeyHash, claim: Claim, peerId: string): void => {
+    claim.receivers.delete(peerId);
+    if (claim.leader === peerId) claim.leader = undefined;
+    if (claim.receivers.size === 0) claims.delete(key);
+    const keys = byPeer.get(peerId);
+    keys?.delete(key);
+    if (keys?.size === 0) byPeer.delete(peerId);
+  };
+
+  /** Forgets who is silent. */
+  const prune = (key: KeyHash, claim: Claim, now: number): void => {
+    for (const { peerId, heardAt } of claim.receivers.values()) {
+      if (now - heardAt > RECEIVER_SILENT_MS_MAX) forget(key, claim, peerId);
+    }
+    if (now - claim.ledAt > LEAD_SILENT_MS_MAX) claim.leader = undefined;
+  };
+
+  const enter = (key: KeyHash, peerId: string, now: number): { claim: Claim; receiver: Receiver } | undefined => {
+    const known = claims.get(key);
+    if (known !== undefined) prune(key, known, now);
+    const claim = claims.get(key) ?? { receivers: new Map(), turns: 0, leader: undefined, ledAt: now };
+    let receiver = claim.receivers.get(peerId);
+    if (receiver === undefined) {
+      if (claims.size >= KEYS_MAX || claim.receivers.size >= RECEIVERS_A_KEY_MAX) return undefined;
+      receiver = { peerId, turn: claim.turns, offset: 0, heardAt: now, parent: undefined, depth: 0 };
+      claim.turns += 1;
+      claim.receivers.set(peerId, receiver);
+      claims.set(key, claim);
+      byPeer.set(peerId, (byPeer.get(peerId) ?? new Set()).add(key));
+    }
+    receiver.heardAt = now;
+    return { claim, receiver };
+  };
+
+  const advance = (claim: Claim, receiver: Receiver, offset: number, now: number): void => {
+    if (offset <= receiver.offset) return;
+    receiver.offset = offset;
+    if (claim.leader === receiver.peerId) claim.ledAt = now;
+  };
+
+  const follow = (claim: Claim, receiver: Receiver): readonly string[] => {
+    const order = candidates(claim, receiver);
+    const [parent] = order;
+    receiver.parent = parent?.peerId;
+    receiver.depth = parent === undefined ? 0 : parent.depth + 1;
+    return order.slice(0, RECEIVERS_NAMED_MAX).map(({ peerId }) => peerId);
+  };
+
+  return {
+    get size() {
+      return claims.size;
+    },
+    claim: (key, peerId, offset, now) => {
+      const entered = enter(key, peerId, now);
+      if (entered === undefined) return { role: 'lead' };
+      const { claim, receiver } = entered;
+      advance(claim, receiver, offset, now);
+      if (claim.leader === undefined || claim.leader === peerId) {
+        claim.leader = peerId;
+        claim.ledAt = now;
+        receiver.parent = undefined;
+        receiver.depth = 0;
+        return { role: 'lead' };
+      }
+      return { role: 'follow', receivers: follow(claim, receiver) };
+    },
+    receivers: (key, peerId, offset, now) => {
+      const entered = enter(key, peerId, now);
+      if (entered === undefined) return [];
+      advance(entered.claim, entered.receiver, offset, now);
+      return follow(entered.claim, entered.receiver);
+    },
+    progress: (key, peerId, offset, now) => {
+      if (offset === 0 && claims.get(key)?.receivers.has(peerId) !== true) return;
+      const entered = enter(key, peerId, now);
+      if (entered === undefined) return;
+      const { claim, receiver } = entered;
+      advance(claim, receiver, offset, now);
+      // Bytes that come while nobody leads come from the registry, or from one who has them all.
+      if (claim.leader === undefined) Object.assign(claim, { leader: peerId, ledAt: now });
+    },
+    release: (key, peerId) => {
+      const claim = claims.get(key);
+      if (claim !== undefined) forget(key, claim, peerId);
+    },
+    removePeer: (peerId) => {
+      for (const key of byPeer.get(peerId) ?? []) {
+        const claim = claims.get(key);
+        if (claim !== undefined) forget(key, claim, peerId);
+      }
+    },
+  };
+}
+
+/**
+ * Whom a receiver may follow, best first. The leader follows nobody. Who has more bytes than the receiver cannot have got them from
+ * it. Before there are bytes, those who came earlier: so nobody waits for one who waits for it.
+ */
+function candidates(claim: Claim, receiver: Receiver): Receiver[] {
+  const all = [...claim.receivers.values()];
+  const children = new Map<string, number>();
+  for (const { peerId, parent } of all) {
+    if (parent !== undefined && peerId !== receiver.peerId) children.set(parent, (children.get(parent) ?? 0) + 1);
+  }
+  const isAhead = (other: Receiver) =>
+    other.peerId === claim.leader ||
+    other.offset > receiver.offset ||
+    (other.offset === 0 && receiver.offset === 0 && other.turn < receiver.turn);
+  const isCrowded = ({ peerId }: Receiver) => ((children.get(peerId) ?? 0) < CHILDREN_FIRST ? 0 : 1);
+  return all
+    .filter((other) => other !== receiver && isAhead(other))
+    .sort(
+      (a, b) =>
+        isCrowded(a) - isCrowded(b) ||
+        a.depth - b.depth ||
+        (children.get(a.peerId) ?? 0) - (children.get(b.peerId) ?? 0) ||
+        b.offset - a.offset ||
+        a.turn - b.turn,
+    );
+}
