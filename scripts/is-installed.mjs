@@ -1,5 +1,5 @@
-/** Exits 0 when node_modules is what package-lock.json says. Plain JavaScript: it runs on whatever Node is there before npm ci. */
-import { readFileSync } from 'node:fs';
+/** Exits 0 when node_modules is what package-lock.json says, and what npm ci generates is there. Plain JavaScript: it runs on whatever Node is there before npm ci. */
+import { existsSync, readFileSync } from 'node:fs';
 
 function packagesOf(file) {
   try {
@@ -12,6 +12,7 @@ function packagesOf(file) {
 const wanted = packagesOf('package-lock.json');
 const installed = packagesOf('node_modules/.package-lock.json');
 const isInstalled =
+  existsSync(new URL('../containerd/api/gen', import.meta.url)) &&
   installed !== undefined &&
   Object.entries(wanted).every(([name, { integrity, optional }]) => {
     if (name === '') return true;
