@@ -1,8 +1,10 @@
+import { randomInt } from 'node:crypto';
 import { ROTATION_TIMES } from '../certs/rotation.ts';
 import { configInvalid } from '../common/config/mistake.ts';
 import { flagName } from '../common/config/setting.ts';
 import type { ConfigOf } from '../common/config/settings.ts';
 import { createLogger } from '../common/log.ts';
+import { createRandom } from '../common/random.ts';
 import { createWebhook, type WebhookOptions } from '../webhook/webhook.ts';
 import type { ProgramDeps } from './program.ts';
 import { runComponent } from './run-component.ts';
@@ -18,7 +20,9 @@ export async function runWebhook(
   signal: AbortSignal,
 ): Promise<number> {
   const log = createLogger({ write: stdout, now: () => new Date() }, { level: config.logLevel });
-  const component = createWebhook({ log }, webhookOptions(config));
+  const seed = randomInt(2 ** 32);
+  const component = createWebhook({ log, random: createRandom(seed) }, webhookOptions(config));
+  log.info('Webhook starting', { seed });
   const listeners = { '--webhook-address': config.webhookAddress, '--health-address': config.healthAddress };
   return runComponent({ stderr, log, component }, { command: 'webhook', listeners }, signal);
 }

@@ -3,7 +3,7 @@ import { readSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
 import type { HostPort } from '../common/host-port.ts';
 import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
-import type { Component } from '../common/lifecycle.ts';
+import { type Component, closing, createAssembly } from '../common/lifecycle.ts';
 import { type Logger, silentLogger } from '../common/log.ts';
 import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
 import { createCriClient } from '../containerd/api/cri.ts';
@@ -63,39 +63,16 @@ const POOL_BYTES = 24 * 1024 * 1024;
 
 /** One node's mirror: builds the parts, starts them from the bottom up, and stops them from the top down. */
 export function createMirror({ log, random }: MirrorDeps, options: MirrorOptions): Component {
-  const started: Component[] = [];
-
-  async function stop(): Promise<void> {
-    for (const component of started.splice(0).toReversed()) {
-      try {
-        await component.stop();
-      } catch (error) {
-        log.warn('A part of the mirror did not stop cleanly', { error });
-      }
-    }
-  }
-
-  return {
-    start: async (signal) => {
-      const keys = await readSwarmKeys(options.swarmKeyFile);
-      const client = createContainerdClient({
-        socket: options.containerdSocket,
-        namespace: options.containerdNamespace,
-      });
-      started.push({ start: async () => {}, stop: async () => client.close() });
-      try {
-        for (const component of await buildParts({ log, random, client, keys }, options, signal)) {
-          await component.start(signal);
-          started.push(component);
-        }
-        log.info('Mirror started', { registries: options.registries.map(({ name }) => name), router: options.router });
-      } catch (error) {
-        await stop();
-        throw error;
-      }
-    },
-    stop,
-  };
+  return createAssembly({ log }, async function* (signal) {
+    const keys = await readSwarmKeys(options.swarmKeyFile);
+    const client = createContainerdClient({
+      socket: options.containerdSocket,
+      namespace: options.containerdNamespace,
+    });
+    yield closing(() => client.close());
+    yield* await buildParts({ log, random, client, keys }, options, signal);
+    log.info('Mirror started', { registries: options.registries.map(({ name }) => name), router: options.router });
+  });
 }
 
 interface PartsDeps extends MirrorDeps {
@@ -172,7 +149,7 @@ async function buildParts(
       },
       stop: () => health.close(),
     },
-    { start: async () => {}, stop: async () => peerClient.close() },
+    closing(() => peerClient.close()),
     peerServer,
     router,
     advertiser,

@@ -6,7 +6,7 @@ import { MiroirError } from '../common/errors.ts';
 import type { HostPort } from '../common/host-port.ts';
 import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
-import type { Component } from '../common/lifecycle.ts';
+import { type Component, closing, createAssembly } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 import { type AdmissionServer, createAdmissionServer } from './admission/server.ts';
 import { createKubeClient, type KubeClient } from './kube/client.ts';
@@ -15,6 +15,12 @@ import { createSecretStore } from './kube/secret-store.ts';
 import { createTrustStore } from './kube/trust-store.ts';
 import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
 import { createTlsFiles } from './tls-files.ts';
+
+export interface WebhookDeps {
+  readonly log: Logger;
+  /** 0 to 1. */
+  readonly random: () => number;
+}
 
 export interface WebhookOptions {
   readonly version: string;
@@ -43,42 +49,19 @@ const DRAIN_MS = 5_000;
 const NO_WAITING = 'miroir: gate mode wait is not there yet, the pod prefers compatible nodes instead';
 
 /** Admission and what it needs: built here, started from the bottom up, stopped from the top down. */
-export function createWebhook({ log }: { readonly log: Logger }, options: WebhookOptions): Component {
-  const started: Component[] = [];
-
-  async function stop(): Promise<void> {
-    for (const component of started.splice(0).toReversed()) {
-      try {
-        await component.stop();
-      } catch (error) {
-        log.warn('A part of the webhook did not stop cleanly', { error });
-      }
-    }
-  }
-
-  return {
-    start: async (signal) => {
-      try {
-        for (const component of buildParts(log, options)) {
-          await component.start(signal);
-          started.push(component);
-        }
-        log.info('Webhook started', { version: options.version });
-      } catch (error) {
-        await stop();
-        throw error;
-      }
-    },
-    stop,
-  };
+export function createWebhook({ log, random }: WebhookDeps, options: WebhookOptions): Component {
+  return createAssembly({ log }, async function* () {
+    yield* buildParts({ log, random }, options);
+    log.info('Webhook started', { version: options.version });
+  });
 }
 
 /** The webhook's parts in the order to start them. */
-function buildParts(log: Logger, options: WebhookOptions): readonly Component[] {
+function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): readonly Component[] {
   const metrics = new MetricsRegistry();
   const webhookMetrics = createWebhookMetrics(metrics);
   const client = createKubeClient({ kubeconfig: options.kubeconfig });
-  const namespaces = createNamespaces({ client, log, random: Math.random });
+  const namespaces = createNamespaces({ client, log, random });
   const ownNamespace = options.namespace ?? client.namespace;
   const bypass = { block: undefined, require: undefined, wait: NO_WAITING };
   const admission = createAdmissionServer(
@@ -93,7 +76,7 @@ function buildParts(log: Logger, options: WebhookOptions): readonly Component[] 
   const certificates = createCertificates({ log, client, admission, metrics: webhookMetrics }, options, ownNamespace);
   const health = createHealthApp({ metrics, pages: {}, checks: readinessChecks(admission, namespaces) });
   return [
-    { start: async () => {}, stop: async () => client.close() },
+    closing(() => client.close()),
     {
       start: async () => {
         await health.ready();

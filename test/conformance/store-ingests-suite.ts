@@ -3,6 +3,7 @@ import test, { type TestContext } from 'node:test';
 import { hasCode } from '../../common/errors.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import type { IngestEvent, OpenIngest, Store } from '../../mirror/store/store.ts';
+import { type FollowedEvents, followEvents } from './follow-events.ts';
 import { makeImage, sha256 } from './store-image.ts';
 import { type StoreHarness, watch } from './store-suite.ts';
 
@@ -185,34 +186,6 @@ async function readAll({ file, sizeBytes }: OpenIngest): Promise<Buffer> {
 }
 
 /** Consumes the news of what arrives for as long as the test runs. */
-export function watchIngests(t: TestContext, store: Pick<Store, 'watchIngests'>) {
-  const stopping = new AbortController();
-  const seen: IngestEvent[] = [];
-  let wake = () => {};
-  const ended = (async () => {
-    for await (const event of store.watchIngests(stopping.signal)) {
-      seen.push(event);
-      wake();
-    }
-  })();
-  t.after(async () => {
-    stopping.abort();
-    await ended;
-  });
-  return {
-    seen,
-    /** Resolves with all events so far once one from `start` on is as described. */
-    async until(isWanted: (event: IngestEvent) => boolean, start = 0): Promise<readonly IngestEvent[]> {
-      const deadline = AbortSignal.timeout(DEADLINE_MS);
-      while (!seen.slice(start).some(isWanted)) {
-        await new Promise<void>((resolve, reject) => {
-          wake = resolve;
-          deadline.addEventListener('abort', () =>
-            reject(new Error(`Not among the news: ${String(isWanted)}\n${JSON.stringify(seen)}`)),
-          );
-        });
-      }
-      return seen.slice();
-    },
-  };
+export function watchIngests(t: TestContext, store: Pick<Store, 'watchIngests'>): FollowedEvents<IngestEvent> {
+  return followEvents(t, (until) => store.watchIngests(until));
 }

@@ -3,6 +3,7 @@ import test, { type TestContext } from 'node:test';
 import type { Digest } from '../../common/oci/digest.ts';
 import { parseImageReference, type TagReference } from '../../common/oci/reference.ts';
 import type { Store, StoreEvent } from '../../mirror/store/store.ts';
+import { type FollowedEvents, followEvents } from './follow-events.ts';
 import { makeImage, type SmallImage, sha256 } from './store-image.ts';
 import { testIngests } from './store-ingests-suite.ts';
 
@@ -176,43 +177,9 @@ export function testStore(kind: string, create: (t: TestContext) => Promise<Stor
   });
 }
 
-export interface WatchedEvents {
-  /** Resolves with all events so far once one from `start` on is as described. */
-  until(isWanted: (event: StoreEvent) => boolean, start?: number): Promise<readonly StoreEvent[]>;
-  readonly ended: Promise<void>;
-}
-
 /** Consumes a store's events for as long as the test runs. */
-export function watch(t: TestContext, store: Store, signal?: AbortSignal): WatchedEvents {
-  const stopping = new AbortController();
-  const seen: StoreEvent[] = [];
-  let wake = () => {};
-  const ended = (async () => {
-    const until = signal === undefined ? stopping.signal : AbortSignal.any([signal, stopping.signal]);
-    for await (const event of store.watch(until)) {
-      seen.push(event);
-      wake();
-    }
-  })();
-  t.after(async () => {
-    stopping.abort();
-    await ended;
-  });
-  return {
-    ended,
-    async until(isWanted, start = 0) {
-      const deadline = AbortSignal.timeout(EVENT_DEADLINE_MS);
-      while (!seen.slice(start).some(isWanted)) {
-        await new Promise<void>((resolve, reject) => {
-          wake = resolve;
-          deadline.addEventListener('abort', () =>
-            reject(new Error(`Not among the events: ${String(isWanted)}\n${JSON.stringify(seen, undefined, 1)}`)),
-          );
-        });
-      }
-      return seen.slice();
-    },
-  };
+export function watch(t: TestContext, store: Store, signal?: AbortSignal): FollowedEvents<StoreEvent> {
+  return followEvents(t, (until) => store.watch(until), signal);
 }
 
 function createdDigests(events: readonly StoreEvent[]): Digest[] {

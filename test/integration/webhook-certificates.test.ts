@@ -4,6 +4,7 @@ import test from 'node:test';
 import { setInterval as everyMs } from 'node:timers/promises';
 import { readBundle } from '../../certs/bundle.ts';
 import { silentLogger } from '../../common/log.ts';
+import { createRandom } from '../../common/random.ts';
 import { createWebhook } from '../../webhook/webhook.ts';
 import { until } from '../lab/namespace.ts';
 import {
@@ -31,7 +32,7 @@ test('authorities rotate three times under 100 creations a second: none fails, a
   const cluster = await createWebhookCluster(t, { certificates: 'own' });
   const { plane } = cluster;
   const webhook = createWebhook(
-    { log: silentLogger },
+    { log: silentLogger, random: createRandom(1) },
     {
       version: '1.2.3',
       webhookAddress: { host: plane.address, port: WEBHOOK_PORT },
