@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
-import { ask, startTestMirror } from '../../test/conformance/oci-test-mirror.ts';
+import { type Answer, ask, startTestMirror } from '../../test/conformance/oci-test-mirror.ts';
+import { sha256 } from '../../test/conformance/store-image.ts';
 import { createMemoryHub } from '../swarm/memory.ts';
+import { digestKey } from '../swarm/router.ts';
 
 const MANIFEST = Buffer.from('{"schemaVersion":2,"layers":[],"config":{"size":2}}');
 /** Four buffers of the pool, so that they are reused on the way. */
@@ -60,6 +62,51 @@ for (const encryption of ['on', 'off'] as const) {
       assert.ok(byDigest.body.equals(MANIFEST));
     });
 
+    test('gets what the holder is receiving while it comes', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = sha256(LARGE);
+      const arriving = holder.store.receive(digest, LARGE.length);
+      await holder.router.claim(digestKey(digest), 0, t.signal);
+      arriving.write(LARGE.subarray(0, 3_000_000));
+
+      const got = askFor(`${asker.url}/v2/library/app/blobs/${digest}`);
+      await got.atLeast(3_000_000);
+      arriving.write(LARGE.subarray(3_000_000));
+      arriving.commit();
+
+      assert.ok((await got.answer).body.equals(LARGE));
+    });
+
+    test('ends short, for the client to come back, when the holder receives no more', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = sha256(LARGE);
+      const arriving = holder.store.receive(digest, LARGE.length);
+      await holder.router.claim(digestKey(digest), 0, t.signal);
+      arriving.write(LARGE.subarray(0, 3_000_000));
+
+      const got = askFor(`${asker.url}/v2/library/app/blobs/${digest}`);
+      await got.atLeast(3_000_000);
+      holder.router.gaveUp([digestKey(digest)]);
+      arriving.abort();
+
+      const { isShort, body } = await got.answer;
+      assert.equal(isShort, true);
+      assert.ok(body.equals(LARGE.subarray(0, 3_000_000)));
+    });
+
+    test('gets a manifest that the holder is receiving', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = sha256(MANIFEST);
+      const arriving = holder.store.receive(digest, MANIFEST.length);
+      await holder.router.claim(digestKey(digest), 0, t.signal);
+
+      const got = askFor(`${asker.url}/v2/library/app/manifests/${digest}`);
+      arriving.write(MANIFEST);
+      arriving.commit();
+
+      assert.ok((await got.answer).body.equals(MANIFEST));
+    });
+
     test('tells a blob by HEAD', async (t) => {
       const { holder, asker } = await startPair(t);
       const digest = holder.store.put(SMALL);
@@ -78,4 +125,25 @@ for (const encryption of ['on', 'off'] as const) {
     const asker = await startTestMirror(t, { name: 'asker', hub, encryption });
     return { holder, asker };
   }
+}
+
+/** Asks as containerd does, and tells how much has come so far. */
+function askFor(url: string): { readonly answer: Promise<Answer>; atLeast(byteCount: number): Promise<void> } {
+  const waiting: Array<{ readonly byteCount: number; readonly resolve: () => void }> = [];
+  let received = 0;
+  const answer = ask(url, {
+    headers: { 'user-agent': 'containerd/2.4.2' },
+    progress: (byteCount) => {
+      received = byteCount;
+      for (const one of waiting) if (received >= one.byteCount) one.resolve();
+    },
+  });
+  return {
+    answer,
+    atLeast: (byteCount) =>
+      new Promise((resolve) => {
+        if (received >= byteCount) resolve();
+        else waiting.push({ byteCount, resolve });
+      }),
+  };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import http from 'node:http';
 import net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { Registry } from '../../common/oci/reference.ts';
@@ -245,3 +246,19 @@ function exchange(url: string, text: string): Promise<string> {
     socket.write(text);
   });
 }
+
+test('stops as soon as what runs has ended, though its client keeps the connection', { timeout: 8000 }, async (t) => {
+  const mirror = await start(t);
+  const large = mirror.store.put(randomBytes(8 * 1024 * 1024));
+  const agent = new http.Agent({ keepAlive: true });
+  t.after(() => agent.destroy());
+  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    http.get(`${mirror.url}/v2/app/blobs/${large}`, { agent }, resolve).once('error', reject);
+  });
+
+  const stopped = mirror.stop();
+  const parts: Buffer[] = await response.toArray();
+  await stopped;
+
+  assert.equal(Buffer.concat(parts).length, 8 * 1024 * 1024);
+});

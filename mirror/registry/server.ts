@@ -72,6 +72,10 @@ export function createRegistryServer(deps: RegistryServerDeps, options: Registry
   const context: Context = { ...deps, registries: new Set(options.registries) };
   let isDraining = false;
   const handler = (request: IncomingMessage, response: ServerResponse) => {
+    // A client that keeps its connection for another request must not hold the end up.
+    response.once('close', () => {
+      if (isDraining) setImmediate(() => server.closeIdleConnections());
+    });
     if (isDraining) {
       answerRefusal(request, response, DRAINING, { Connection: 'close' });
       return;
@@ -191,7 +195,7 @@ async function answerWithBlob(
   const { transfer } = context;
   const signal = whileOpen(response);
   if (request.method === 'HEAD') {
-    const size = await transfer.blobSize({ ...path, isForStore: false }, signal);
+    const size = await transfer.blobSize(path, signal);
     told(size?.source ?? 'none');
     if (size === undefined) return answerRefusal(request, response, NO_BLOB);
     answerBlobHead(request, response, { digest: path.digest, sizeBytes: size.sizeBytes }, undefined);

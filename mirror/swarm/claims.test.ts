@@ -75,12 +75,44 @@ test('a leader that shows nothing new for two seconds leads no more, one that do
   assert.equal(claims.claim(OTHER, 'b', 0, LEAD_SILENT_MS_MAX + 1).role, 'follow');
 });
 
+test('without a leader who is behind follows who is ahead, for as long as that one gets on', () => {
+  const claims = createClaims();
+  for (const peer of ['a', 'b', 'c']) claims.claim(KEY, peer, 0, 0);
+  claims.progress(KEY, 'b', 50, 1000);
+  claims.removePeer('a');
+
+  assert.deepEqual(claims.claim(KEY, 'c', 40, 1100), { role: 'follow', receivers: ['b'] });
+  assert.equal(claims.claim(KEY, 'b', 50, 1200).role, 'lead');
+});
+
+test('without a leader who is behind leads when who is ahead gets on no more', () => {
+  const claims = createClaims();
+  for (const peer of ['a', 'b', 'c']) claims.claim(KEY, peer, 0, 0);
+  claims.progress(KEY, 'b', 50, 1000);
+  claims.removePeer('a');
+
+  assert.equal(claims.claim(KEY, 'c', 40, 1000 + LEAD_SILENT_MS_MAX + 1).role, 'lead');
+});
+
 test('who receives from elsewhere is followed', () => {
   const claims = createClaims();
 
   claims.progress(KEY, 'a', 5, 0);
 
   assert.deepEqual(claims.claim(KEY, 'b', 0, 10), { role: 'follow', receivers: ['a'] });
+});
+
+test('one member has room for so many claims, and what it left silent makes room again', () => {
+  const claims = createClaims();
+  const keyOf = (index: number) => hashKey(digestKey(`sha256:${index.toString(16).padStart(64, '0')}` as Digest));
+  for (let index = 0; index < 600; index += 1) claims.claim(keyOf(index), 'a', 0, 0);
+
+  assert.equal(claims.size, 512);
+  assert.equal(claims.claim(keyOf(600), 'b', 0, 0).role, 'lead');
+  assert.equal(claims.size, 513);
+
+  claims.claim(keyOf(601), 'a', 0, 20_000);
+  assert.equal(claims.claim(keyOf(601), 'b', 0, 20_000).role, 'follow');
 });
 
 test('who is silent is forgotten, and nothing is left of who has gone', () => {

@@ -33,6 +33,8 @@ const RECEIVERS_NAMED_MAX = 8;
 /** Beyond these nobody is coordinated: each goes to the registry, as without a mirror. */
 const KEYS_MAX = 8_192;
 const RECEIVERS_A_KEY_MAX = 2_048;
+/** A node pulls a few dozen layers at a time: who claims more takes no room from the others. */
+const KEYS_A_PEER_MAX = 512;
 
 interface Receiver {
   readonly peerId: string;
@@ -40,6 +42,8 @@ interface Receiver {
   readonly turn: number;
   offset: number;
   heardAt: number;
+  /** When it last had more than before. */
+  grewAt: number;
   parent: string | undefined;
   depth: number;
 }
@@ -73,18 +77,30 @@ export function createClaims(): Claims {
     if (now - claim.ledAt > LEAD_SILENT_MS_MAX) claim.leader = undefined;
   };
 
+  /** Of claims that nobody asks about again, nothing else would be forgotten. */
+  const forgetSilent = (keys: Iterable<KeyHash>, now: number): void => {
+    for (const key of keys) {
+      const claim = claims.get(key);
+      if (claim !== undefined) prune(key, claim, now);
+    }
+  };
+
   const enter = (key: KeyHash, peerId: string, now: number): { claim: Claim; receiver: Receiver } | undefined => {
     const known = claims.get(key);
     if (known !== undefined) prune(key, known, now);
     const claim = claims.get(key) ?? { receivers: new Map(), turns: 0, leader: undefined, ledAt: now };
     let receiver = claim.receivers.get(peerId);
     if (receiver === undefined) {
-      if (claims.size >= KEYS_MAX || claim.receivers.size >= RECEIVERS_A_KEY_MAX) return undefined;
-      receiver = { peerId, turn: claim.turns, offset: 0, heardAt: now, parent: undefined, depth: 0 };
+      const keys = byPeer.get(peerId) ?? new Set<KeyHash>();
+      if (keys.size >= KEYS_A_PEER_MAX) forgetSilent(keys, now);
+      if (claims.size >= KEYS_MAX) forgetSilent(claims.keys(), now);
+      const isFull = claims.size >= KEYS_MAX || claim.receivers.size >= RECEIVERS_A_KEY_MAX;
+      if (isFull || keys.size >= KEYS_A_PEER_MAX) return undefined;
+      receiver = { peerId, turn: claim.turns, offset: 0, heardAt: now, grewAt: now, parent: undefined, depth: 0 };
       claim.turns += 1;
       claim.receivers.set(peerId, receiver);
       claims.set(key, claim);
-      byPeer.set(peerId, (byPeer.get(peerId) ?? new Set()).add(key));
+      byPeer.set(peerId, keys.add(key));
     }
     receiver.heardAt = now;
     return { claim, receiver };
@@ -93,6 +109,7 @@ export function createClaims(): Claims {
   const advance = (claim: Claim, receiver: Receiver, offset: number, now: number): void => {
     if (offset <= receiver.offset) return;
     receiver.offset = offset;
+    receiver.grewAt = now;
     if (claim.leader === receiver.peerId) claim.ledAt = now;
   };
 
@@ -113,7 +130,8 @@ export function createClaims(): Claims {
       if (entered === undefined) return { role: 'lead' };
       const { claim, receiver } = entered;
       advance(claim, receiver, offset, now);
-      if (claim.leader === undefined || claim.leader === peerId) {
+      const isLeaderless = claim.leader === undefined && !isSomeoneAhead(claim, receiver, now);
+      if (isLeaderless || claim.leader === peerId) {
         claim.leader = peerId;
         claim.ledAt = now;
         receiver.parent = undefined;
@@ -148,6 +166,11 @@ export function createClaims(): Claims {
       }
     },
   };
+}
+
+/** Whoever has more and is getting on asks, and leads, when it gets no more: until then a second copy is not worth it. */
+function isSomeoneAhead(claim: Claim, { offset }: Receiver, now: number): boolean {
+  return claim.receivers.values().some((other) => other.offset > offset && now - other.grewAt <= LEAD_SILENT_MS_MAX);
 }
 
 /**

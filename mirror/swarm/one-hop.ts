@@ -39,7 +39,7 @@ const CHANGE_MS = 5_000;
 /** A member that is not hung answers within a millisecond in a rack; a first answer is nearly as good as all. */
 const PATIENCE_MS = 20;
 /** Who cannot get it from one of these asks again. */
-const FRAME_HOLDERS_MAX = 16;
+const HOLDERS_NAMED_MAX = 16;
 /** What a lookup may cost a pull when nobody answers at all. */
 const LOOKUP_MS_MAX = 250;
 
@@ -91,7 +91,7 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
     places: () => places,
     addressOf: (peerId) => mesh?.sessions.get(peerId)?.address,
     holders: (key, asker) =>
-      answer(key, FRAME_HOLDERS_MAX, asker).filter(({ peer }) => peer !== undefined || asker !== mesh?.selfId),
+      answer(key, HOLDERS_NAMED_MAX, asker).filter(({ peer }) => peer !== undefined || asker !== mesh?.selfId),
     now: () => performance.now(),
   });
 

@@ -28,6 +28,11 @@ export function orderPeers(
     .map(({ provider }) => provider);
 }
 
+/** Whether a peer that others name is worth a try: one that failed within half a minute would be tried again and again. */
+export function isAble({ isBanned, penalty }: Standing): boolean {
+  return !isBanned && penalty < 0.5;
+}
+
 /** Fading must not order peers by when they failed: what counts is whether it was lately. */
 function faultClass(penalty: number): number {
   return penalty < 0.25 ? 0 : Math.ceil(penalty);

@@ -14,6 +14,7 @@ import { createManifestCache } from './manifest-cache.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
+import { isAble } from './pick-peer.ts';
 import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
@@ -57,7 +58,9 @@ export interface FoundBlob {
   close(): Promise<void>;
 }
 
-export interface WantedContent extends Omit<ContentRequest, 'kind'> {
+export type NamedContent = Omit<ContentRequest, 'kind'>;
+
+export interface WantedContent extends NamedContent {
   /** The client is this node's containerd: it compares what it gets with the digest, and puts it into this node's store. */
   readonly isForStore: boolean;
 }
@@ -73,7 +76,7 @@ export interface Transfer {
   /** The manifest that a tag stands for, by who resolved it last. */
   tag(tag: TagReference, signal: AbortSignal): Promise<FoundManifest | undefined>;
   /** The whole content's size. */
-  blobSize(wanted: WantedContent, signal: AbortSignal): Promise<{ sizeBytes: number; source: Source } | undefined>;
+  blobSize(named: NamedContent, signal: AbortSignal): Promise<{ sizeBytes: number; source: Source } | undefined>;
   blob(wanted: WantedContent, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
   /** Content has come into this node's store. */
   readonly arrived: (digest: Digest) => void;
@@ -150,7 +153,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     }
   };
 
-  const askSize = async (wanted: WantedContent, signal: AbortSignal): Promise<number | undefined> => {
+  const askSize = async (wanted: NamedContent, signal: AbortSignal): Promise<number | undefined> => {
     let asked = 0;
     for await (const batch of resolver.providers(wanted.digest, signal)) {
       for (const provider of batch) {
@@ -168,7 +171,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     return undefined;
   };
 
-  const blobSize = async (wanted: WantedContent, signal: AbortSignal) => {
+  const blobSize = async (wanted: NamedContent, signal: AbortSignal) => {
     const own = await orAbsent(local.open(wanted.digest, signal), wanted.digest);
     if (own !== undefined) {
       await own.file.close();
@@ -186,7 +189,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
       const claim = await deps.router.claim(digestKey(digest), offset(), ended);
       if (claim.role === 'lead') return;
-      yield claim.providers.filter((provider) => !peers.standing(provider).isBanned);
+      const able = claim.providers.filter((provider) => isAble(peers.standing(provider)));
+      // Who has it was just asked in vain, and nobody else is getting it.
+      if (able.length === 0 && claim.role === 'held') return;
+      yield able;
       vain = offset() > askedAt ? 0 : vain + 1;
       askedAt = offset();
       if (vain > 0) await delay(CLAIM_AGAIN_MS, undefined, { signal: ended }).catch(() => {});

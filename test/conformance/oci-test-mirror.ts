@@ -140,13 +140,15 @@ export interface Answer {
 export interface AskOptions {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Told how much of the body has come. */
+  readonly progress?: (byteCount: number) => void;
 }
 
 /**
  * A request on a connection of its own, by a client that tells a FIN from a reset: it rejects at a reset, as containerd's
  * pull then fails.
  */
-export function ask(url: string, { method = 'GET', headers = {} }: AskOptions = {}): Promise<Answer> {
+export function ask(url: string, { method = 'GET', headers = {}, progress }: AskOptions = {}): Promise<Answer> {
   const { hostname, port, host } = new URL(url);
   const target = url.slice(`http://${host}`.length); // As it was written: URL would tidy it up.
   return new Promise((resolve, reject) => {
@@ -181,6 +183,7 @@ export function ask(url: string, { method = 'GET', headers = {} }: AskOptions = 
       if (head === undefined) return;
       parts.push(body);
       received += body.length;
+      progress?.(received);
       if (received >= promised) done(false);
     });
     socket.once('end', () => done(true));

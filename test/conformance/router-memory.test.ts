@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { createMemoryHub, createMemoryRouter } from '../../mirror/swarm/memory.ts';
-import { routerSuite } from './router-suite.ts';
+import { claimsSuite } from './claims-suite.ts';
+import { routerSuite, type SuiteOptions } from './router-suite.ts';
 
-routerSuite({
+const options: SuiteOptions = {
   name: 'memory',
   canHang: false,
   createFixture: async (t) => {
@@ -20,4 +21,7 @@ routerSuite({
       joinHangable: () => assert.fail('nothing hangs within one process'),
     };
   },
-});
+};
+
+routerSuite(options);
+claimsSuite(options);

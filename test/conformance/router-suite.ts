@@ -278,7 +278,7 @@ export function routerSuite({ name, createFixture, canHang }: SuiteOptions): voi
 
 const never = new AbortController().signal;
 
-function key(name: string): Key {
+export function key(name: string): Key {
   return digestKey(digest(name));
 }
 
@@ -315,7 +315,7 @@ function addresses(nodes: ReadonlyArray<{ readonly address: string }>): string[]
 }
 
 /** As many nodes that all see each other. */
-async function joinTogether(swarm: SwarmFixture, count: number): Promise<[Node, Node, Node, ...Node[]]> {
+export async function joinTogether(swarm: SwarmFixture, count: number): Promise<[Node, Node, Node, ...Node[]]> {
   const nodes: Node[] = [];
   for (let index = 0; index < count; index += 1) nodes.push(await swarm.join());
   await eventually(async () => {
@@ -325,7 +325,7 @@ async function joinTogether(swarm: SwarmFixture, count: number): Promise<[Node, 
 }
 
 /** Tries until the assertions hold, or fails with what did not. */
-async function eventually(assertions: () => Promise<void>): Promise<void> {
+export async function eventually(assertions: () => Promise<void>): Promise<void> {
   const deadline = performance.now() + CHANGE_MS_MAX;
   for (;;) {
     try {

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { silentLogger } from '../common/log.ts';
+import { sha256 } from '../test/conformance/store-image.ts';
+import { createReceiving } from './receiving.ts';
+import { createMemoryStore } from './store/memory-store.ts';
+import { createMemoryHub, createMemoryRouter } from './swarm/memory.ts';
+import { type Claim, digestKey } from './swarm/router.ts';
+
+const BYTES = Buffer.alloc(1000, 'arriving');
+const DIGEST = sha256(BYTES);
+
+/** A node that receives, and another one that wants the same. */
+async function start(t: TestContext) {
+  const hub = createMemoryHub();
+  const router = createMemoryRouter({ hub }, { peerId: 'node', address: '10.0.0.1:1' });
+  const other = createMemoryRouter({ hub }, { peerId: 'other', address: '10.0.0.2:1' });
+  const store = createMemoryStore();
+  const receiving = createReceiving({ store, router, log: silentLogger });
+  for (const component of [router, other, receiving]) {
+    await component.start(t.signal);
+    t.after(() => component.stop());
+  }
+  const claim = () => other.claim(digestKey(DIGEST), 0, t.signal);
+  return { store, other, claim };
+}
+
+/** Asks as another node would, until the answer is as wanted; what it claimed itself it gives up each time. */
+async function until(t: TestContext, { other, claim }: Awaited<ReturnType<typeof start>>, role: Claim['role']) {
+  for (;;) {
+    const answer = await claim();
+    if (answer.role === role) return answer;
+    other.gaveUp([digestKey(DIGEST)]);
+    await delay(5, undefined, { signal: t.signal });
+  }
+}
+
+test('tells the swarm of what arrives from its first byte on, and again when it is given up', {
+  timeout: 10_000,
+}, async (t) => {
+  const node = await start(t);
+  const arriving = node.store.receive(DIGEST, BYTES.length);
+
+  arriving.write(BYTES.subarray(0, 10));
+
+  const answer = await until(t, node, 'follow');
+  assert.deepEqual(answer.role === 'follow' && answer.providers.map(({ address }) => address), ['10.0.0.1:1']);
+
+  arriving.abort();
+  await until(t, node, 'lead');
+});
+
+test('a node whose content has not begun to come is not followed unless it claimed it', {
+  timeout: 10_000,
+}, async (t) => {
+  const node = await start(t);
+  const arriving = node.store.receive(DIGEST, BYTES.length);
+  t.after(() => arriving.abort());
+
+  assert.equal((await node.claim()).role, 'lead');
+});
