@@ -244,6 +244,8 @@ async function answerWithBlob(
     if (isBusy) return answerRefusal(request, response, BUSY);
     const body = answerBlobHead(request, response, content, parseRange(request.headers.range));
     if (body === undefined) return;
+    // Node sends the head with the first bytes, and these may be a while in coming.
+    if (content.growth !== undefined) response.flushHeaders();
     const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
     const sent = await sendFile({ pool: deps.pool, failed }, content, body.range, body.sink);
     if (sent === 'sent') deps.metrics.sentBytes.inc(body.range.end - body.range.start);
