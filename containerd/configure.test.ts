@@ -52,13 +52,13 @@ dial_timeout = "200ms"
 
 test('what a file sets for its server, the registry as a host of its own keeps', async (t) => {
   const { certsDir, read } = await makeCertsDir(t, {
-    'quay.io/hosts.toml': `server = "https://quay.corp/v2/proxy"\noverride_path = true\nca = "corp.pem"\n[header]\nX-A = ["1"]\n`,
+    'registry.example/hosts.toml': `server = "https://quay.corp/v2/proxy"\noverride_path = true\nca = "corp.pem"\n[header]\nX-A = ["1"]\n`,
   });
 
   await configure({ ...FRESH, certsDir });
 
   assert.ok(
-    (await read('quay.io/hosts.toml')).includes(`[host."https://quay.corp/v2/proxy"]
+    (await read('registry.example/hosts.toml')).includes(`[host."https://quay.corp/v2/proxy"]
 capabilities = ["pull", "resolve"]
 ca = "corp.pem"
 header = { "X-A" = ["1"] }
@@ -113,7 +113,11 @@ dial_timeout = "200ms"
 });
 
 for (const [title, files, options] of [
-  ['when _default is not ours', { '_default/hosts.toml': '' }, { registries: [{ name: 'quay.io' as Registry }] }],
+  [
+    'when _default is not ours',
+    { '_default/hosts.toml': '' },
+    { registries: [{ name: 'registry.example' as Registry }] },
+  ],
   ['when tags are the mirror’s business alone', {}, { tags: 'mirror-first' }],
   ['when it has a folder', { 'docker.io/ca.crt': '' }, {}],
 ] as const) {
@@ -157,13 +161,13 @@ test('a folder with a port in its name is found in both spellings', async (t) =>
 
 test('links stay links, and a file that several registries share names none of them', async (t) => {
   const { certsDir, read } = await makeCertsDir(t, { 'shared/all.toml': '# shared\n', '_default/x': '' });
-  await fs.mkdir(path.join(certsDir, 'quay.io'));
-  await fs.symlink('../shared/all.toml', path.join(certsDir, 'quay.io/hosts.toml'));
-  await fs.symlink('quay.io', path.join(certsDir, 'ghcr.io'));
+  await fs.mkdir(path.join(certsDir, 'registry.example'));
+  await fs.symlink('../shared/all.toml', path.join(certsDir, 'registry.example/hosts.toml'));
+  await fs.symlink('registry.example', path.join(certsDir, 'other.example'));
   await fs.symlink('_default', path.join(certsDir, 'docker.io'));
 
   await configure({ ...FRESH, certsDir });
-  assert.ok((await fs.lstat(path.join(certsDir, 'quay.io/hosts.toml'))).isSymbolicLink());
+  assert.ok((await fs.lstat(path.join(certsDir, 'registry.example/hosts.toml'))).isSymbolicLink());
   assert.doesNotMatch(await read('shared/all.toml'), /quay|ghcr/);
   assert.doesNotMatch(await read('_default/hosts.toml'), /docker/);
 
@@ -173,15 +177,15 @@ test('links stay links, and a file that several registries share names none of t
 });
 
 test('a link to nowhere is refused', async (t) => {
-  const { certsDir } = await makeCertsDir(t, { 'quay.io/x': '' });
-  await fs.symlink('gone.toml', path.join(certsDir, 'quay.io/hosts.toml'));
+  const { certsDir } = await makeCertsDir(t, { 'registry.example/x': '' });
+  await fs.symlink('gone.toml', path.join(certsDir, 'registry.example/hosts.toml'));
 
   await assert.rejects(configure({ ...FRESH, certsDir }), { code: 'ERR_HOSTS_FILE_INVALID' });
 });
 
 test('a file keeps its mode and its owner', async (t) => {
-  const { certsDir } = await makeCertsDir(t, { 'quay.io/hosts.toml': '# mine\n' });
-  const file = path.join(certsDir, 'quay.io/hosts.toml');
+  const { certsDir } = await makeCertsDir(t, { 'registry.example/hosts.toml': '# mine\n' });
+  const file = path.join(certsDir, 'registry.example/hosts.toml');
   await fs.chmod(file, 0o640);
   const isRoot = process.getuid?.() === 0;
   if (isRoot) await fs.chown(file, 12_345, 23_456);
@@ -198,24 +202,24 @@ test('a file keeps its mode and its owner', async (t) => {
 
 test('what a crash left behind goes with cleanup', async (t) => {
   const { certsDir, read } = await makeCertsDir(t, {
-    'quay.io/hosts.toml': '# mine\n',
-    'quay.io/.hosts.toml.miroir-0123456789ab': 'half',
+    'registry.example/hosts.toml': '# mine\n',
+    'registry.example/.hosts.toml.miroir-0123456789ab': 'half',
   });
 
   await cleanup({ certsDir });
 
-  assert.deepEqual(await fs.readdir(path.join(certsDir, 'quay.io')), ['hosts.toml']);
-  assert.equal(await read('quay.io/hosts.toml'), '# mine\n');
+  assert.deepEqual(await fs.readdir(path.join(certsDir, 'registry.example')), ['hosts.toml']);
+  assert.equal(await read('registry.example/hosts.toml'), '# mine\n');
 });
 
 test('cleanup takes us out of a file that is no TOML any more', async (t) => {
-  const { certsDir, read } = await makeCertsDir(t, { 'quay.io/hosts.toml': 'server = "https://a"\n' });
+  const { certsDir, read } = await makeCertsDir(t, { 'registry.example/hosts.toml': 'server = "https://a"\n' });
   await configure({ ...FRESH, certsDir });
-  await fs.appendFile(path.join(certsDir, 'quay.io/hosts.toml'), 'broken = [\n');
+  await fs.appendFile(path.join(certsDir, 'registry.example/hosts.toml'), 'broken = [\n');
 
   await cleanup({ certsDir });
 
-  assert.equal(await read('quay.io/hosts.toml'), 'server = "https://a"\nbroken = [\n');
+  assert.equal(await read('registry.example/hosts.toml'), 'server = "https://a"\nbroken = [\n');
 });
 
 test('a certs.d that cannot be used is named', async (t) => {
@@ -232,7 +236,7 @@ test('a certs.d that cannot be used is named', async (t) => {
 });
 
 for (const { text, problem } of [
-  { text: 'a = 1\nserver = [', problem: /quay\.io\/hosts\.toml:2 cannot be read/ },
+  { text: 'a = 1\nserver = [', problem: /registry\.example\/hosts\.toml:2 cannot be read/ },
   { text: 'a = 1\nca = 5\n', problem: /hosts\.toml:2 sets ca to something else than a path/ },
   { text: '\nhost = { "https://a" = {} }\n', problem: /hosts\.toml:2 says `host` in a way/ },
   {
@@ -243,13 +247,13 @@ for (const { text, problem } of [
   { text: '\uFEFF# text\n', problem: /hosts\.toml:1 begins with a byte order mark/ },
 ]) {
   test(`${JSON.stringify(text)} is refused by file and line`, async (t) => {
-    const { certsDir } = await makeCertsDir(t, { 'quay.io/hosts.toml': text });
+    const { certsDir } = await makeCertsDir(t, { 'registry.example/hosts.toml': text });
 
     await assert.rejects(configure({ ...FRESH, certsDir }), (error: Error & { code: string }) => {
       assert.equal(error.code, 'ERR_HOSTS_FILE_INVALID');
       assert.match(error.message, problem);
       return true;
     });
-    assert.deepEqual(await fs.readdir(certsDir), ['quay.io']);
+    assert.deepEqual(await fs.readdir(certsDir), ['registry.example']);
   });
 }

@@ -17,7 +17,7 @@ import { createNonce, keyIdentity, peerKeys, prove } from './proof.ts';
 const [KEY] = TEST_KEYS;
 const OTHER_KEYS = parseSwarmKeys('11'.repeat(32));
 const MANIFEST = Buffer.from('{"schemaVersion":2,"layers":[]}');
-const APP = { registry: 'docker.io' as Registry, repository: 'library/app' as Repository };
+const APP = { registry: 'hub.example' as Registry, repository: 'library/app' as Repository };
 const REQUEST = 'GET /v2/ HTTP/1.1\r\nHost: peer\r\n\r\n';
 
 function start(t: TestContext, encryption: 'on' | 'off'): Promise<TestMirror> {
@@ -35,7 +35,7 @@ for (const encryption of ['on', 'off'] as const) {
   test(`tells a tag with its age, encryption ${encryption}`, async (t) => {
     const { store, peerAddress } = await start(t, encryption);
     const digest = store.put(MANIFEST);
-    store.name('docker.io/library/app:1', digest, Date.now() - 60_000);
+    store.name('hub.example/library/app:1', digest, Date.now() - 60_000);
 
     const record = await clientOf(t, encryption, TEST_KEYS).headTag(
       peerAddress,

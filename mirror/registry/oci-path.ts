@@ -33,7 +33,7 @@ const BAD_NAMESPACE = refusal(400, 'NAME_INVALID', 'ns must name one registry, o
 
 /**
  * Parses a request's target, as it stands in the request line. The registry comes from `?ns=`, as containerd sends it, or
- * is the first part of the name where that looks like a host (`/v2/docker.io/library/alpine/...`), as in image references.
+ * is the first part of the name where that looks like a host (`/v2/hub.example/library/alpine/...`), as in image references.
  */
 export function parseOciPath(target: string): OciPath | { readonly refused: OciRefusal } {
   if (target.length > TARGET_LENGTH_MAX) return { refused: refusal(414, 'NAME_INVALID', 'the path is too long') };
@@ -77,7 +77,7 @@ function parseName(parts: readonly string[], namespace: Registry | undefined): N
   return namespace === undefined ? { repository } : { registry: namespace, repository };
 }
 
-/** The rule that tells `localhost/app` and `quay.io/app` from `library/app`: distribution's, and so containerd's. */
+/** The rule that tells `localhost/app` and `registry.example/app` from `library/app`: distribution's, and so containerd's. */
 function looksLikeHost(part: string): boolean {
   return part.includes('.') || part.includes(':') || part === 'localhost';
 }

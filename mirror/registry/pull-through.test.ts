@@ -17,7 +17,7 @@ for (const encryption of ['on', 'off'] as const) {
       const { holder, asker } = await startPair(t);
       const digest = holder.store.put(LARGE);
       await holder.advertise();
-      const url = `${asker.url}/v2/library/app/blobs/${digest}?ns=docker.io`;
+      const url = `${asker.url}/v2/library/app/blobs/${digest}?ns=hub.example`;
 
       const whole = await ask(url);
       const rest = await ask(url, { headers: { range: 'bytes=1000000-' } });
@@ -50,11 +50,11 @@ for (const encryption of ['on', 'off'] as const) {
     test('resolves a tag, and gets its manifest with its type', async (t) => {
       const { holder, asker } = await startPair(t);
       const digest = holder.store.put(MANIFEST);
-      holder.store.name('quay.io/team/app:1.0', digest, Date.now());
+      holder.store.name('registry.example/team/app:1.0', digest, Date.now());
       await holder.advertise();
 
-      const head = await ask(`${asker.url}/v2/team/app/manifests/1.0?ns=quay.io`, { method: 'HEAD' });
-      const byDigest = await ask(`${asker.url}/v2/quay.io/team/app/manifests/${digest}`);
+      const head = await ask(`${asker.url}/v2/team/app/manifests/1.0?ns=registry.example`, { method: 'HEAD' });
+      const byDigest = await ask(`${asker.url}/v2/registry.example/team/app/manifests/${digest}`);
 
       assert.equal(head.headers['docker-content-digest'], digest);
       assert.equal(head.headers['content-length'], String(MANIFEST.length));

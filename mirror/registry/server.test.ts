@@ -25,12 +25,12 @@ test('serves its own blobs and manifests with the headers that containerd reads'
   const { store, url } = await start(t);
   const blob = store.put(BLOB);
   const manifest = store.put(MANIFEST);
-  store.name('docker.io/library/app:1', manifest, Date.now());
+  store.name('hub.example/library/app:1', manifest, Date.now());
 
   const base = await ask(`${url}/v2/`);
-  const whole = await ask(`${url}/v2/library/app/blobs/${blob}?ns=docker.io`);
-  const headed = await ask(`${url}/v2/library/app/blobs/${blob}?ns=docker.io`, { method: 'HEAD' });
-  const tagged = await ask(`${url}/v2/library/app/manifests/1?ns=docker.io`);
+  const whole = await ask(`${url}/v2/library/app/blobs/${blob}?ns=hub.example`);
+  const headed = await ask(`${url}/v2/library/app/blobs/${blob}?ns=hub.example`, { method: 'HEAD' });
+  const tagged = await ask(`${url}/v2/library/app/manifests/1?ns=hub.example`);
 
   assert.equal(base.status, 200);
   assert.ok(whole.body.equals(BLOB));
@@ -93,7 +93,7 @@ const REFUSED: ReadonlyArray<AskOptions & { target: string; status: number; code
   { target: `/v2/app/blobs/${ABSENT}`, status: 404, code: 'BLOB_UNKNOWN' },
   { target: `/v2/app/blobs/${ABSENT}`, method: 'HEAD', status: 404, code: '' },
   { target: `/v2/app/manifests/${ABSENT}`, status: 404, code: 'MANIFEST_UNKNOWN' },
-  { target: '/v2/app/manifests/1?ns=docker.io', status: 404, code: 'MANIFEST_UNKNOWN' },
+  { target: '/v2/app/manifests/1?ns=hub.example', status: 404, code: 'MANIFEST_UNKNOWN' },
   { target: '/v2/app/manifests/1', status: 404, code: 'MANIFEST_UNKNOWN' },
   { target: '/v2/a//b/manifests/1', status: 400, code: 'NAME_INVALID' },
   { target: `/v2/app/blobs/${ABSENT}`, method: 'DELETE', status: 405, code: 'UNSUPPORTED' },
@@ -147,14 +147,14 @@ test('a tag that peers resolved later than this node stands for what they say', 
   const digests = await Promise.all(
     mirrors.map(async ({ store, ...mirror }, index) => {
       const digest = store.put(Buffer.from(`{"schemaVersion":2,"layers":[],"annotations":{"n":"${index}"}}`));
-      store.name('docker.io/library/app:1', digest, [2000, 3000, 1000][index] as number);
+      store.name('hub.example/library/app:1', digest, [2000, 3000, 1000][index] as number);
       await mirror.advertise();
       return digest;
     }),
   );
 
   for (const { url } of mirrors) {
-    const answer = await ask(`${url}/v2/library/app/manifests/1?ns=docker.io`, { method: 'HEAD' });
+    const answer = await ask(`${url}/v2/library/app/manifests/1?ns=hub.example`, { method: 'HEAD' });
 
     assert.equal(answer.headers['docker-content-digest'], digests[1]);
   }
@@ -171,21 +171,21 @@ test('a registry that was not configured until now is answered 404 for its tags,
   };
   const { store, url } = await start(t, { introductions });
   const digest = store.put(MANIFEST);
-  store.name('quay.io/app:1', digest, Date.now());
+  store.name('registry.example/app:1', digest, Date.now());
 
-  const byDigest = await ask(`${url}/v2/app/manifests/${digest}?ns=quay.io`);
-  const first = await ask(`${url}/v2/app/manifests/1?ns=quay.io`, { method: 'HEAD' });
-  const second = await ask(`${url}/v2/app/manifests/1?ns=quay.io`, { method: 'HEAD' });
+  const byDigest = await ask(`${url}/v2/app/manifests/${digest}?ns=registry.example`);
+  const first = await ask(`${url}/v2/app/manifests/1?ns=registry.example`, { method: 'HEAD' });
+  const second = await ask(`${url}/v2/app/manifests/1?ns=registry.example`, { method: 'HEAD' });
 
   assert.deepEqual([byDigest.status, first.status, second.status], [200, 404, 200]);
 });
 
 test('mirrors the registries that are listed and no others', async (t) => {
-  const { store, url } = await start(t, { registries: ['quay.io' as Registry] });
+  const { store, url } = await start(t, { registries: ['registry.example' as Registry] });
   const digest = store.put(BLOB);
 
-  const listed = await ask(`${url}/v2/app/blobs/${digest}?ns=quay.io`);
-  const other = await ask(`${url}/v2/app/blobs/${digest}?ns=docker.io`);
+  const listed = await ask(`${url}/v2/app/blobs/${digest}?ns=registry.example`);
+  const other = await ask(`${url}/v2/app/blobs/${digest}?ns=hub.example`);
 
   assert.equal(listed.status, 200);
   assert.equal(other.status, 404);

@@ -14,7 +14,14 @@ import { certsTree, type Tree } from './hosts-arbitrary.ts';
 const MIRROR = 'http://127.0.0.1:29981';
 const registries = fc.option(
   fc
-    .subarray(['docker.io', 'quay.io', 'localhost:5000', 'reg.example:5000', 'new.example', 'other.example:444'])
+    .subarray([
+      'docker.io',
+      'registry.example',
+      'localhost:5000',
+      'reg.example:5000',
+      'new.example',
+      'other.example:444',
+    ])
     .map((names) =>
       names.map((name) => ({
         name: parseRegistry(name) as Registry,

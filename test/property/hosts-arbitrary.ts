@@ -94,7 +94,7 @@ export const hostsToml: fc.Arbitrary<string> = fc
 const folderNames = [
   '_default',
   'docker.io',
-  'quay.io',
+  'registry.example',
   'localhost:5000',
   'reg.example_5000_',
   'not a registry',
