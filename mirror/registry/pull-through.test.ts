@@ -9,6 +9,8 @@ import { digestKey } from '../swarm/router.ts';
 const MANIFEST = Buffer.from('{"schemaVersion":2,"layers":[],"config":{"size":2}}');
 /** Four buffers of the pool, so that they are reused on the way. */
 const LARGE = randomBytes(12 * 1024 * 1024 + 12_345);
+/** What of it has come while the rest is on its way. */
+const ARRIVED_BYTES = 3_000_000;
 const SMALL = randomBytes(1000);
 
 for (const encryption of ['on', 'off'] as const) {
@@ -63,35 +65,23 @@ for (const encryption of ['on', 'off'] as const) {
     });
 
     test('gets what the holder is receiving while it comes', async (t) => {
-      const { holder, asker } = await startPair(t);
-      const digest = sha256(LARGE);
-      const arriving = holder.store.receive(digest, LARGE.length);
-      await holder.router.claim(digestKey(digest), 0, t.signal);
-      arriving.write(LARGE.subarray(0, 3_000_000));
+      const { arriving, got } = await askForArriving(t);
 
-      const got = askFor(`${asker.url}/v2/library/app/blobs/${digest}`);
-      await got.atLeast(3_000_000);
-      arriving.write(LARGE.subarray(3_000_000));
+      arriving.write(LARGE.subarray(ARRIVED_BYTES));
       arriving.commit();
 
       assert.ok((await got.answer).body.equals(LARGE));
     });
 
     test('ends short, for the client to come back, when the holder receives no more', async (t) => {
-      const { holder, asker } = await startPair(t);
-      const digest = sha256(LARGE);
-      const arriving = holder.store.receive(digest, LARGE.length);
-      await holder.router.claim(digestKey(digest), 0, t.signal);
-      arriving.write(LARGE.subarray(0, 3_000_000));
+      const { arriving, got, giveUp } = await askForArriving(t);
 
-      const got = askFor(`${asker.url}/v2/library/app/blobs/${digest}`);
-      await got.atLeast(3_000_000);
-      holder.router.gaveUp([digestKey(digest)]);
+      giveUp();
       arriving.abort();
 
       const { isShort, body } = await got.answer;
       assert.equal(isShort, true);
-      assert.ok(body.equals(LARGE.subarray(0, 3_000_000)));
+      assert.ok(body.equals(LARGE.subarray(0, ARRIVED_BYTES)));
     });
 
     test('gets a manifest that the holder is receiving', async (t) => {
@@ -118,6 +108,18 @@ for (const encryption of ['on', 'off'] as const) {
       assert.equal(head.headers['content-length'], String(SMALL.length));
     });
   });
+
+  /** LARGE, of which a part has come to the holder, and from there to the client. */
+  async function askForArriving(t: import('node:test').TestContext) {
+    const { holder, asker } = await startPair(t);
+    const digest = sha256(LARGE);
+    const arriving = holder.store.receive(digest, LARGE.length);
+    await holder.router.claim(digestKey(digest), 0, t.signal);
+    arriving.write(LARGE.subarray(0, ARRIVED_BYTES));
+    const got = askFor(`${asker.url}/v2/library/app/blobs/${digest}`);
+    await got.atLeast(ARRIVED_BYTES);
+    return { arriving, got, giveUp: () => holder.router.gaveUp([digestKey(digest)]) };
+  }
 
   async function startPair(t: import('node:test').TestContext) {
     const hub = createMemoryHub();
