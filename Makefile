@@ -35,6 +35,10 @@ build: node_modules ## dist/miroir: the bundle and its launcher
 	@npm run --silent build
 	@dist/miroir version
 
+.PHONY: image
+image: debian node_modules ## The container image, built and run here without a network (root, buildah)
+	@node scripts/image.ts
+
 .PHONY: bench
 bench: setup build ## Every benchmark, as tables
 	@npm run --silent bench

@@ -5,6 +5,8 @@ set -euo pipefail
 packages=(
   containerd runc            # the nodes' 1.6
   containernetworking-plugins
+  buildah                    # the image, on a base of this Debian's packages
+  bash binutils coreutils dash findutils grep libatomic1 libc-bin libstdc++6 sed
   docker-registry            # the upstream, and what the bench compares with
   iproute2 nftables          # networks, and cutting them
 )

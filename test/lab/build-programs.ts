@@ -33,7 +33,14 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     flags: ['-tags=no_btrfs no_devmapper no_zfs'], // Snapshotters that need C libraries and that no node here has.
     versionVariable: 'github.com/containerd/containerd/v2/version.Version',
   },
+  coredns: { module: 'github.com/coredns/coredns', flags: [] },
   etcd: { module: 'go.etcd.io/etcd/server/v3', flags: [] },
+  helm: {
+    module: 'helm.sh/helm/v4',
+    flags: [],
+    versionVariable: 'helm.sh/helm/v4/internal/version.version',
+    versionPrefix: 'v',
+  },
   kubernetes: {
     module: 'k8s.io/kubernetes',
     flags: [],

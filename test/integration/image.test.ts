@@ -1,0 +1,39 @@
+/** The image as the Dockerfile makes it: small, the same twice, and nothing in it but Miroir. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { buildah, buildImage, removeImage, runInImage } from '../../scripts/build-image.ts';
+
+const DEADLINE_MS = 5 * 60_000;
+/** A mirror is on every node, and comes by pulls itself. */
+const UNPACKED_BYTES_MAX = 160_000_000;
+
+test('two builds of the same sources have the same digest, and the image is small and runs', async (t) => {
+  const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
+  const tags = ['localhost/miroir-test:first', 'localhost/miroir-test:second'] as const;
+  t.after(() => Promise.all(tags.map(removeImage)));
+
+  const first = await buildImage({ tag: tags[0], noCache: true }, signal);
+  const second = await buildImage({ tag: tags[1], noCache: true }, signal);
+
+  assert.equal(second.digest, first.digest);
+  assert.ok(first.bytes <= UNPACKED_BYTES_MAX, `${first.bytes} bytes`);
+  assert.match(await runInImage(tags[0], ['miroir', 'version'], signal), /^miroir \d+\.\d+\.\d+ \(commit [0-9a-f]{12}/);
+  assert.match(await runInImage(tags[0], ['miroir', 'webhook', '--help'], signal), /--webhook-address/);
+  await assert.rejects(runInImage(tags[0], ['/bin/sh', '-c', 'true'], signal), /no such file/);
+  const { OCIv1: image } = JSON.parse(await buildah(['inspect', '--type=image', tags[0]], signal)) as Inspected;
+  assert.equal(image.config.User, '65532:65532');
+  assert.deepEqual(image.config.Entrypoint, ['/usr/local/bin/miroir']);
+  assert.equal(image.config.Labels['org.opencontainers.image.title'], 'Miroir');
+  assert.equal(image.rootfs.diff_ids.length, 2, 'a new Miroir is a pull of one small layer');
+});
+
+interface Inspected {
+  readonly OCIv1: {
+    readonly config: {
+      readonly User: string;
+      readonly Entrypoint: readonly string[];
+      readonly Labels: Readonly<Record<string, string>>;
+    };
+    readonly rootfs: { readonly diff_ids: readonly string[] };
+  };
+}
