@@ -7,7 +7,7 @@ import { formatOciPath } from '../registry/oci-path.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
 import type { BodyReceiver, ContentRequest, PeerBody, PeerClient, PeerHead } from '../transfer/peer-client.ts';
 import { type ConnectionLimits, createPeerConnection, type PeerConnection } from './connection.ts';
-import { type DialOptions, dial } from './dial.ts';
+import { createDial } from './dial.ts';
 import { keyIdentity, peerKeys } from './proof.ts';
 import type { ResponseHead } from './response-head.ts';
 
@@ -60,12 +60,12 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
   const [key] = options.keys;
   if (key === undefined) throw new Error('a peer client needs a swarm key');
   const identity = keyIdentity(key);
-  const dialOptions: DialOptions = {
+  const dial = createDial({
     identity,
     key: peerKeys([key]).get(identity) as Uint8Array,
     encryption: options.encryption,
     timeoutMs: limits.dialTimeoutMs,
-  };
+  });
   const idle = new Map<string, Idle[]>();
   const open = new Map<string, Set<PeerConnection>>();
   let idleCount = 0;
@@ -97,7 +97,7 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
     }
     open.set(address, mine.add(connection));
     try {
-      connection.attach(await dial(address, dialOptions, connection.onread, signal));
+      connection.attach(await dial(address, connection, signal));
       return connection;
     } catch (error) {
       forget(address, connection);

@@ -1,4 +1,3 @@
-import type { Socket } from 'node:net';
 import { MiroirError } from '../../common/errors.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
 import type { BodyReceiver } from '../transfer/peer-client.ts';
@@ -18,12 +17,26 @@ export interface ConnectionLimits {
   readonly progressBytesMin: number;
 }
 
-/** One connection to a peer: HTTP/1.1, one request at a time, by a socket that reads into memory of ours. */
-export interface PeerConnection {
-  /** How a socket must be made: it reads through this. */
+/** How what the peer sends gets into a connection: read into memory of ours, or handed over in memory of its own. */
+export interface PeerReader {
+  /** How a socket of Node reads. */
   readonly onread: { buffer: () => Uint8Array; callback: (byteCount: number, buffer: Uint8Array) => boolean };
-  /** Called once with the connected, authenticated socket. */
-  attach(socket: Socket): void;
+  /** Takes bytes in, `give` being called when they are no longer needed. False to stop reading until `resume`. */
+  take(bytes: Uint8Array, give: () => void): boolean;
+}
+
+/** The sending side of a connection, and its end. */
+export interface PeerSocket {
+  write(text: string): void;
+  resume(): void;
+  destroy(): void;
+  on(event: 'error' | 'end' | 'close', listener: (error: Error) => void): unknown;
+}
+
+/** One connection to a peer: HTTP/1.1, one request at a time. */
+export interface PeerConnection extends PeerReader {
+  /** Called once with the connected, authenticated socket, which reads into this. */
+  attach(socket: PeerSocket): void;
   /**
    * Sends a request and resolves with the answer's head. Throws ERR_PEER_UNAVAILABLE or ERR_PEER_MISBEHAVED, after which
    * the connection is closed. When the head promises a body, `pipe` must be called next.
@@ -57,7 +70,7 @@ type Phase =
 
 export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits): PeerConnection {
   const scratch = new Uint8Array(SCRATCH_BYTES);
-  let socket: Socket | undefined;
+  let socket: PeerSocket | undefined;
   let phase: Phase = { name: 'idle' };
   let hasAnswered = false;
   let isPaused = false;
@@ -176,11 +189,30 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   const room = (): Uint8Array => {
     if (phase.name !== 'body') return scratch;
     const space = phase.receiver === undefined ? undefined : phase.slabs.room();
-    if (space === undefined) {
+    pauseWhen(space === undefined);
+    return space ?? scratch;
+  };
+
+  const pauseWhen = (mustPause: boolean): boolean => {
+    if (mustPause) {
       isPaused = true;
       wasPausedInWindow = true;
     }
-    return space ?? scratch;
+    return !isPaused;
+  };
+
+  const take = (bytes: Uint8Array, give: () => void): boolean => {
+    const now = phase;
+    if (now.name !== 'body') {
+      read(bytes.length, bytes);
+      give();
+      return pauseWhen(phase.name === 'body' && phase.receiver === undefined);
+    }
+    const count = Math.min(bytes.length, now.remaining);
+    now.slabs.adopt(bytes.subarray(0, count), give);
+    takeBody(now, count);
+    if (bytes.length > count) fail(misbehaved('the peer sent more than it promised'));
+    return pauseWhen(now.slabs.isFull);
   };
 
   /** The buffer to read into next is asked for before the socket is: so `callback` decides about pausing. */
@@ -194,6 +226,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
         return !isPaused;
       },
     },
+    take,
     attach: (connected) => {
       socket = connected;
       socket.on('error', (error) => fail(unavailable('the connection broke', error)));

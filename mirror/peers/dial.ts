@@ -1,15 +1,10 @@
 import net from 'node:net';
-import tls from 'node:tls';
 import { MiroirError } from '../../common/errors.ts';
 import { type HostPort, parseHostPort } from '../../common/host-port.ts';
+import type { PeerReader, PeerSocket } from './connection.ts';
+import { createSealedDial } from './dial-sealed.ts';
 import { createNonce, isProof, PROOF_LINE_BYTES_MAX, parseChallenge, prove } from './proof.ts';
-
-/** TLS 1.3 with an external pre-shared key: no certificates, forward secrecy all the same. */
-export const TLS_OPTIONS = {
-  minVersion: 'TLSv1.3',
-  maxVersion: 'TLSv1.3',
-  ciphers: 'TLS_AES_128_GCM_SHA256',
-} as const;
+import { firstOf, ready } from './ready.ts';
 
 export interface DialOptions {
   readonly identity: string;
@@ -19,21 +14,21 @@ export interface DialOptions {
   readonly timeoutMs: number;
 }
 
-/** How the socket reads once it is authenticated. */
-export type OnRead = net.OnReadOpts;
+/**
+ * Connects a socket that reads into `reader`, whose other end has proven the swarm key. Throws ERR_PEER_UNAVAILABLE, or
+ * ERR_ABORTED.
+ */
+export type Dial = (address: string, reader: PeerReader, signal: AbortSignal) => Promise<PeerSocket>;
 
-/** A connected socket whose other end has proven the swarm key. Throws ERR_PEER_UNAVAILABLE, or ERR_ABORTED. */
-export async function dial(
-  address: string,
-  options: DialOptions,
-  onread: OnRead,
-  signal: AbortSignal,
-): Promise<net.Socket> {
-  const target = parsePeerAddress(address);
-  if (target === undefined) throw new MiroirError('ERR_PEER_UNAVAILABLE', 'the peer has no valid address');
-  return options.encryption === 'on'
-    ? dialTls(target, options, onread, signal)
-    : dialPlain(target, options, onread, signal);
+export function createDial(options: DialOptions): Dial {
+  const dialSealed = createSealedDial(options);
+  return async (address, reader, signal) => {
+    const target = parsePeerAddress(address);
+    if (target === undefined) throw new MiroirError('ERR_PEER_UNAVAILABLE', 'the peer has no valid address');
+    return options.encryption === 'on'
+      ? dialSealed(target, reader, signal)
+      : dialPlain(target, options, reader.onread, signal);
+  };
 }
 
 /** Addresses come from other members: a literal IP address and a port, nothing that would be looked up. */
@@ -42,23 +37,10 @@ function parsePeerAddress(address: string): HostPort | undefined {
   return target !== undefined && net.isIP(target.host) !== 0 ? target : undefined;
 }
 
-function dialTls(target: HostPort, options: DialOptions, onread: OnRead, signal: AbortSignal): Promise<tls.TLSSocket> {
-  const socket = tls.connect({
-    ...target,
-    ...TLS_OPTIONS,
-    onread,
-    pskCallback: () => ({ psk: options.key, identity: options.identity }),
-    // Only asked about a certificate: then the key was not used, and the other end proved nothing.
-    checkServerIdentity: () => new Error('the peer did not use the swarm key'),
-  } as tls.ConnectionOptions);
-  socket.setNoDelay(true);
-  return ready(socket, 'secureConnect', options.timeoutMs, signal);
-}
-
 async function dialPlain(
   target: HostPort,
   options: DialOptions,
-  onread: OnRead,
+  onread: net.OnReadOpts,
   signal: AbortSignal,
 ): Promise<net.Socket> {
   const client = createNonce();
@@ -98,39 +80,5 @@ async function dialPlain(
   } catch (error) {
     socket.destroy();
     throw error;
-  }
-}
-
-/** Resolves at the event; destroys the socket and throws when it breaks, when time is up or when the signal aborts. */
-function ready<S extends net.Socket>(socket: S, event: string, timeoutMs: number, signal: AbortSignal): Promise<S> {
-  const happened = new Promise<S>((resolve) => {
-    socket.once(event, () => resolve(socket));
-  });
-  return firstOf(socket, happened, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
-}
-
-async function firstOf<T>(socket: net.Socket, promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const cleanUp: Array<() => void> = [];
-  const broken = new Promise<never>((_, reject) => {
-    const lost = (cause?: unknown) =>
-      reject(new MiroirError('ERR_PEER_UNAVAILABLE', 'the peer cannot be reached', { cause }));
-    const closed = () => lost();
-    const aborted = () => lost(signal.reason);
-    socket.once('error', lost).once('close', closed);
-    if (signal.aborted) aborted();
-    signal.addEventListener('abort', aborted, { once: true });
-    cleanUp.push(() => {
-      socket.off('error', lost).off('close', closed);
-      signal.removeEventListener('abort', aborted);
-    });
-  });
-  try {
-    return await Promise.race([promise, broken]);
-  } catch (error) {
-    socket.on('error', () => {}); // What comes after is of no interest: the socket is dropped.
-    socket.destroy();
-    throw error;
-  } finally {
-    for (const clean of cleanUp) clean();
   }
 }

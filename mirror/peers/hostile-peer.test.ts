@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import net, { type AddressInfo, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import tls from 'node:tls';
@@ -10,8 +11,10 @@ import { createMemoryHub, createMemoryRouter, type MemoryHub } from '../swarm/me
 import { digestKey } from '../swarm/router.ts';
 
 import { acceptProof } from './accept.ts';
-import { TLS_OPTIONS } from './dial.ts';
+import { acceptSealed } from './accept-sealed.ts';
+import { TLS_OPTIONS } from './dial-sealed.ts';
 import { peerKeys } from './proof.ts';
+import { createSessions, SESSION_PROTOCOL } from './sessions.ts';
 
 /** More than what is kept and verified before the client gets any. */
 const LARGE = randomBytes(2 * 1024 * 1024);
@@ -19,7 +22,7 @@ const HALF = LARGE.length / 2;
 
 interface Asked {
   readonly digest: string;
-  readonly socket: Socket;
+  readonly socket: Duplex;
 }
 
 interface HostilePeer {
@@ -309,23 +312,37 @@ async function startHostilePeer(
   const keys = peerKeys(TEST_KEYS);
   const keyOf = (identity: string) => Buffer.from(keys.get(identity) as Uint8Array);
   const sockets = new Set<Socket>();
-  const listen = (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('error', () => {});
-    socket.on('data', (bytes: Buffer) => {
+  const listen = (stream: Duplex) => {
+    stream.on('error', () => {});
+    stream.on('data', (bytes: Buffer) => {
       const digest = /\/(sha256:[0-9a-f]{64})/.exec(bytes.toString('latin1'))?.[1];
-      if (digest !== undefined) answer({ digest, socket });
+      if (digest !== undefined) answer({ digest, socket: stream });
     });
   };
-  const server =
-    encryption === 'on'
-      ? tls.createServer({ ...TLS_OPTIONS, pskCallback: (_socket, identity) => keyOf(identity) }, listen)
-      : net.createServer((socket) => {
-          acceptProof(socket, keyOf, 5000).then(
-            () => listen(socket),
-            () => socket.destroy(),
-          );
-        });
+  const sessions = createSessions(Date.now);
+  const tlsServer = tls.createServer(
+    { ...TLS_OPTIONS, ALPNProtocols: [SESSION_PROTOCOL], pskCallback: (_socket, identity) => keyOf(identity) },
+    (socket) => sessions.begin(socket),
+  );
+  const accept = async (socket: Socket) => {
+    try {
+      if (encryption === 'off') {
+        await acceptProof(socket, keyOf, 5000);
+        return listen(socket);
+      }
+      const stream = await acceptSealed(socket, sessions, 5000);
+      if (stream === 'tls') tlsServer.emit('connection', socket);
+      else if (stream === 'forgotten') socket.destroy();
+      else listen(stream);
+    } catch {
+      socket.destroy();
+    }
+  };
+  const server = net.createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    void accept(socket);
+  });
   server.listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
   t.after(() => {
@@ -344,13 +361,13 @@ function digestOfLarge(): Digest {
   return `sha256:${createHash('sha256').update(LARGE).digest('hex')}` as Digest;
 }
 
-function refuse(socket: Socket, status: number): void {
+function refuse(socket: Duplex, status: number): void {
   socket.write(`HTTP/1.1 ${status} No\r\nContent-Length: 2\r\n\r\n{}`);
 }
 
-function reset(socket: Socket): void {
-  if (socket instanceof tls.TLSSocket) socket.destroy();
-  else socket.resetAndDestroy();
+function reset(socket: Duplex): void {
+  if (socket instanceof net.Socket) socket.resetAndDestroy();
+  else socket.destroy();
 }
 
 async function until(t: TestContext, isSo: () => Promise<boolean>): Promise<void> {

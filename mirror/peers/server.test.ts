@@ -11,8 +11,10 @@ import { sha256 } from '../../test/conformance/store-image.ts';
 import { createMemoryHub } from '../swarm/memory.ts';
 import { createBufferPool } from '../transfer/buffer-pool.ts';
 import { createPeerClient } from './client.ts';
-import { TLS_OPTIONS } from './dial.ts';
+import { TLS_OPTIONS } from './dial-sealed.ts';
 import { createNonce, keyIdentity, peerKeys, prove } from './proof.ts';
+import { SEALING_NONCE_BYTES } from './sealing.ts';
+import { HELLO } from './sessions.ts';
 
 const [KEY] = TEST_KEYS;
 const OTHER_KEYS = parseSwarmKeys('11'.repeat(32));
@@ -92,7 +94,7 @@ for (const encryption of ['on', 'off'] as const) {
 
   test(`keeps connections for the next request, encryption ${encryption}`, async (t) => {
     const { store, peerAddress } = await start(t, encryption);
-    const proxy = await countConnections(t, peerAddress);
+    const proxy = await countConnections(t, () => peerAddress);
     const digest = store.put(MANIFEST);
     const client = clientOf(t, encryption, TEST_KEYS);
     const wanted = { kind: 'blob', digest, ...APP } as const;
@@ -104,7 +106,8 @@ for (const encryption of ['on', 'off'] as const) {
     });
     await client.head(proxy.address, wanted, AbortSignal.timeout(5000));
 
-    assert.equal(proxy.count(), 1);
+    // Encrypted, there is one for the session before it.
+    assert.equal(proxy.sent.length, encryption === 'on' ? 2 : 1);
   });
 }
 
@@ -171,6 +174,79 @@ test('without encryption, a proof that was overheard is of no use on another con
   assert.match(replayed, /^[0-9a-f]{32} [0-9a-f]{64}\n$/);
 });
 
+test('TLS with the key is answered too, by HTTP', async (t) => {
+  const { peerAddress } = await start(t, 'on');
+  assert.ok(KEY);
+  const identity = keyIdentity(KEY);
+  const psk = peerKeys([KEY]).get(identity) as Uint8Array;
+  const socket = tls.connect({ ...hostPort(peerAddress), ...TLS_OPTIONS, pskCallback: () => ({ psk, identity }) });
+  t.after(() => socket.destroy());
+  socket.write(REQUEST);
+
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+
+  assert.match(answer.toString(), /^HTTP\/1\.1 200 /);
+});
+
+test('a peer that was started again, and knows no session, is asked all the same', async (t) => {
+  const before = await start(t, 'on');
+  const digest = before.store.put(MANIFEST);
+  let target = before.peerAddress;
+  const proxy = await countConnections(t, () => target);
+  const client = clientOf(t, 'on', TEST_KEYS);
+  const head = () => client.head(proxy.address, { kind: 'blob', digest, ...APP }, AbortSignal.timeout(5000));
+  await head();
+
+  const after = await start(t, 'on');
+  after.store.put(MANIFEST);
+  target = after.peerAddress;
+  proxy.cut();
+
+  assert.equal(await head(), MANIFEST.length);
+  assert.equal(await counted(after, 'miroir_peer_refused_connections_total'), 0);
+});
+
+test('a sealed connection that was overheard gives nothing when it is played again', async (t) => {
+  const { store, peerAddress } = await start(t, 'on');
+  const digest = store.put(MANIFEST);
+  const proxy = await countConnections(t, () => peerAddress);
+  await clientOf(t, 'on', TEST_KEYS).head(proxy.address, { kind: 'blob', digest, ...APP }, AbortSignal.timeout(5000));
+  const overheard = proxy.sent.at(-1) as Buffer;
+  assert.equal(overheard.indexOf(HELLO), 0);
+
+  const socket = net.connect(hostPort(peerAddress), () => socket.write(overheard));
+  let received = 0;
+  socket.on('data', (bytes: Buffer) => {
+    received += bytes.length;
+  });
+  socket.on('error', () => {});
+  await once(socket, 'close');
+
+  assert.equal(received, SEALING_NONCE_BYTES);
+});
+
+for (const { what, bytes } of [
+  { what: 'a hello of another protocol', bytes: Buffer.from('MIROIR/9'.padEnd(40, 'x')) },
+  { what: 'a session that it does not know', bytes: Buffer.concat([HELLO, Buffer.alloc(32)]) },
+  { what: 'a hello that stops short', bytes: HELLO },
+]) {
+  test(`with encryption, nothing is answered to ${what}`, async (t) => {
+    const { peerAddress } = await start(t, 'on');
+
+    const received = await new Promise<string>((resolve) => {
+      let text = '';
+      const socket = net.connect(hostPort(peerAddress), () => socket.end(bytes));
+      socket.on('data', (more: Buffer) => {
+        text += more.toString('latin1');
+      });
+      socket.on('error', () => {});
+      socket.once('close', () => resolve(text));
+    });
+
+    assert.equal(received, '');
+  });
+}
+
 test('one host gets so many connections and no more', async (t) => {
   const { peerAddress } = await start(t, 'off');
   const sockets = Array.from({ length: 40 }, () => net.connect(hostPort(peerAddress)));
@@ -185,19 +261,30 @@ test('one host gets so many connections and no more', async (t) => {
   assert.ok(sockets.slice(0, 32).every((socket) => !socket.closed));
 });
 
-/** Passes connections on, and counts them. */
-async function countConnections(t: TestContext, address: string) {
-  let count = 0;
+/** Passes connections on, counts them, and keeps what their clients sent. */
+async function countConnections(t: TestContext, address: () => string) {
+  const sent: Buffer[] = [];
+  const open = new Set<net.Socket>();
   const server = net.createServer((socket) => {
-    count += 1;
-    const onward = net.connect(hostPort(address));
+    const nth = sent.push(Buffer.alloc(0)) - 1;
+    open.add(socket);
+    socket.on('data', (bytes: Buffer) => {
+      sent[nth] = Buffer.concat([sent[nth] as Buffer, bytes]);
+    });
+    const onward = net.connect(hostPort(address()));
     socket.on('error', () => {}).pipe(onward);
     onward.on('error', () => {}).pipe(socket);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.after(() => server.close());
-  return { address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`, count: () => count };
+  return {
+    address: `127.0.0.1:${(server.address() as net.AddressInfo).port}`,
+    sent,
+    cut: () => {
+      for (const socket of open) socket.destroy();
+    },
+  };
 }
 
 function hostPort(address: string): { host: string; port: number } {
@@ -235,3 +322,8 @@ test('tells of what it receives before its first byte, to four at a time; the ne
 
   for (const body of bodies) body.cancel();
 });
+
+async function counted(mirror: TestMirror, name: string): Promise<number> {
+  const metric = await mirror.metrics.getSingleMetric(name)?.get();
+  return metric?.values[0]?.value ?? 0;
+}

@@ -1,6 +1,8 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { Server, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import type { SwarmKey } from '../../certs/swarm-key.ts';
 import { hasCode } from '../../common/errors.ts';
 import type { HostPort } from '../../common/host-port.ts';
@@ -18,9 +20,11 @@ import type { BufferPool } from '../transfer/buffer-pool.ts';
 import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
 import { type SendableFile, sendFile } from '../transfer/send-file.ts';
 import { acceptProof } from './accept.ts';
-import { TLS_OPTIONS } from './dial.ts';
+import { acceptSealed } from './accept-sealed.ts';
+import { TLS_OPTIONS } from './dial-sealed.ts';
 import type { PeersMetrics } from './metrics.ts';
 import { peerKeys } from './proof.ts';
+import { createSessions, SESSION_PROTOCOL } from './sessions.ts';
 
 export interface PeerServerDeps {
   readonly store: Store;
@@ -74,6 +78,7 @@ const MANIFEST_WAIT_MS = 2_000;
 export function createPeerServer(deps: PeerServerDeps, options: PeerServerOptions): PeerServer {
   const keys = peerKeys(options.keys);
   const sockets = createAdmission();
+  const sessions = createSessions(deps.now);
   const httpOptions = {
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: REQUEST_TIMEOUT_MS,
@@ -96,24 +101,39 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
             ...httpOptions,
             ...TLS_OPTIONS,
             handshakeTimeout: REQUEST_TIMEOUT_MS,
+            ALPNProtocols: [SESSION_PROTOCOL, 'http/1.1'],
             pskCallback: (_socket, identity) => keyOf(identity),
           },
           handler,
         )
       : http.createServer(httpOptions, handler);
   server.maxConnections = CONNECTIONS_MAX;
-  const [next] = server.listeners('connection') as [(this: Server, socket: Socket) => void];
-  server.removeAllListeners('connection');
+  const [connected] = takeListeners(server, 'connection');
   server.on('connection', (socket: Socket) => {
     if (!sockets.admit(socket)) return;
-    if (options.encryption === 'on') next.call(server, socket);
-    else acceptProof(socket, keyOf, REQUEST_TIMEOUT_MS).then(() => next.call(server, socket), refuse(socket));
+    accept(socket).then((serve) => serve(), refuse(socket));
+  });
+  const [secured] = takeListeners(server, 'secureConnection');
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.alpnProtocol === SESSION_PROTOCOL) sessions.begin(socket);
+    else secured?.call(server, socket);
   });
   server.on('tlsClientError', (error, socket) => refuse(socket)(error));
 
   function keyOf(identity: string): Buffer | null {
     const key = keys.get(identity);
     return key === undefined ? null : Buffer.from(key);
+  }
+
+  /** Resolves with what serves the socket, once its other end has shown that it may be served. */
+  async function accept(socket: Socket): Promise<() => void> {
+    if (options.encryption === 'off') {
+      await acceptProof(socket, keyOf, REQUEST_TIMEOUT_MS);
+      return () => connected?.call(server, socket);
+    }
+    const stream = await acceptSealed(socket, sessions, REQUEST_TIMEOUT_MS);
+    if (stream === 'tls') return () => connected?.call(server, socket);
+    return stream === 'forgotten' ? () => socket.destroy() : () => secured?.call(server, stream);
   }
 
   function refuse(socket: Socket): (error: unknown) => void {
@@ -139,6 +159,13 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
       await closed;
     },
   };
+}
+
+/** Takes the listeners of a server away from it, to be called when they should be. */
+function takeListeners(server: Server, event: string): Array<(this: Server, stream: Duplex) => void> {
+  const listeners = server.listeners(event) as Array<(this: Server, stream: Duplex) => void>;
+  server.removeAllListeners(event);
+  return listeners;
 }
 
 /** Who is connected: so many from one host, and all of them until the end. */

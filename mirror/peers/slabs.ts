@@ -4,8 +4,13 @@ import type { BodyReceiver } from '../transfer/peer-client.ts';
 /** A TLS record holds at most this much, and a socket hands over one at a time: less room than that is not worth a read. */
 const ROOM_MIN = 16 * 1024;
 
+/** Of what came in memory of its own, this much is held at once: as much as of ours. */
+const ADOPTED_MAX = 4;
+
 interface Slab {
   readonly buffer: Uint8Array;
+  /** Gives the memory back where it came from. */
+  readonly give: () => void;
   filled: number;
   flushed: number;
   /** Views that the receiver has not released. */
@@ -24,6 +29,10 @@ export interface Slabs {
   filled(byteCount: number): void;
   /** Takes in bytes that were read elsewhere. */
   append(bytes: Uint8Array): void;
+  /** Hands on bytes that came in memory of their own; `give` is called when the receiver has released them. */
+  adopt(bytes: Uint8Array, give: () => void): void;
+  /** Whether no more should be adopted until `freed` is called. */
+  readonly isFull: boolean;
   /** Hands over what was gathered. */
   flush(receiver: BodyReceiver): void;
   /** Nothing more will be read: hands over the rest. The buffers go back as the receiver releases them. */
@@ -37,14 +46,21 @@ export function createSlabs(lease: BufferLease, freed: () => void): Slabs {
   let current: Slab | undefined;
   /** In order, those that were filled before `current` and are not handed over yet. */
   let waiting: Slab[] = [];
+  let adopted = 0;
 
   const settle = (slab: Slab) => {
     if (!slab.isRetired || slab.held > 0 || slab.flushed < slab.filled) return;
-    lease.give(slab.buffer);
+    slab.give();
     freed();
   };
 
-  const open = (buffer: Uint8Array): Slab => ({ buffer, filled: 0, flushed: 0, held: 0, isRetired: false });
+  const open = (buffer: Uint8Array): Slab => {
+    return { buffer, give: () => lease.give(buffer), filled: 0, flushed: 0, held: 0, isRetired: false };
+  };
+
+  const whole = (buffer: Uint8Array, give: () => void): Slab => {
+    return { buffer, give, filled: buffer.length, flushed: 0, held: 0, isRetired: true };
+  };
 
   const retire = () => {
     if (current === undefined) return;
@@ -68,7 +84,7 @@ export function createSlabs(lease: BufferLease, freed: () => void): Slabs {
       const space = room();
       if (space === undefined) {
         // What a socket had decrypted before it could be stopped, at most a few records.
-        waiting.push({ ...open(Uint8Array.from(rest)), filled: rest.length, isRetired: true });
+        waiting.push(whole(Uint8Array.from(rest), () => {}));
         return;
       }
       const part = rest.subarray(0, space.length);
@@ -105,6 +121,17 @@ export function createSlabs(lease: BufferLease, freed: () => void): Slabs {
       (current as Slab).filled += byteCount;
     },
     append,
+    adopt: (bytes, give) => {
+      adopted += 1;
+      const slab = whole(bytes, () => {
+        adopted -= 1;
+        give();
+      });
+      waiting.push(slab);
+    },
+    get isFull() {
+      return adopted >= ADOPTED_MAX;
+    },
     flush,
     finish: (receiver) => {
       retire();

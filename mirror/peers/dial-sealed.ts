@@ -1,0 +1,128 @@
+import { randomBytes } from 'node:crypto';
+import net from 'node:net';
+import tls from 'node:tls';
+import { MiroirError } from '../../common/errors.ts';
+import { formatHostPort, type HostPort } from '../../common/host-port.ts';
+import type { PeerReader, PeerSocket } from './connection.ts';
+import { firstOf, ready } from './ready.ts';
+import { createRecordReader } from './record-reader.ts';
+import { createOpener, createSealer, deriveSealingKeys, SEALING_NONCE_BYTES } from './sealing.ts';
+import { exportSecret, HELLO, SESSION_ID_BYTES, SESSION_PROTOCOL } from './sessions.ts';
+
+/** TLS 1.3 with an external pre-shared key: no certificates, forward secrecy all the same. */
+export const TLS_OPTIONS = {
+  minVersion: 'TLSv1.3',
+  maxVersion: 'TLSv1.3',
+  ciphers: 'TLS_AES_128_GCM_SHA256',
+} as const;
+
+/** As many peers as one node may be talking to within an hour; forgotten ones only cost another handshake. */
+const SESSIONS_MAX = 1024;
+
+export interface SealedDialOptions {
+  readonly identity: string;
+  readonly key: Uint8Array;
+  /** For the session, and again for the connection. */
+  readonly timeoutMs: number;
+}
+
+interface Session {
+  readonly id: Buffer;
+  readonly secret: Buffer;
+}
+
+type SealedDial = (target: HostPort, reader: PeerReader, signal: AbortSignal) => Promise<PeerSocket>;
+
+/** The client's side of sealed connections (see sessions.ts). A session with a peer serves all connections to it. */
+export function createSealedDial(options: SealedDialOptions): SealedDial {
+  const sessions = new Map<string, Session>();
+
+  const begin = async (target: HostPort, signal: AbortSignal): Promise<Session> => {
+    const session = await agree(target, options, signal);
+    const [oldest] = sessions.keys();
+    if (sessions.size >= SESSIONS_MAX) sessions.delete(oldest as string);
+    sessions.set(formatHostPort(target), session);
+    return session;
+  };
+
+  return async (target, reader, signal) => {
+    const known = sessions.get(formatHostPort(target));
+    if (known === undefined) return connect(target, options, await begin(target, signal), reader, signal);
+    try {
+      return await connect(target, options, known, reader, signal);
+    } catch (error) {
+      // It may have been started again, or was there for an hour.
+      if (signal.aborted) throw error;
+      if (sessions.get(formatHostPort(target)) === known) sessions.delete(formatHostPort(target));
+      return connect(target, options, await begin(target, signal), reader, signal);
+    }
+  };
+}
+
+async function agree(target: HostPort, options: SealedDialOptions, signal: AbortSignal): Promise<Session> {
+  const socket = tls.connect({
+    ...target,
+    ...TLS_OPTIONS,
+    ALPNProtocols: [SESSION_PROTOCOL],
+    pskCallback: () => ({ psk: options.key, identity: options.identity }),
+    // Only asked about a certificate: then the key was not used, and the other end proved nothing.
+    checkServerIdentity: () => new Error('the peer did not use the swarm key'),
+  });
+  try {
+    await ready(socket, 'secureConnect', options.timeoutMs, signal);
+    if (socket.alpnProtocol !== SESSION_PROTOCOL) throw unavailable('the peer speaks another protocol');
+    const secret = exportSecret(socket);
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]);
+    const id = await firstOf(socket, readBytes(socket, SESSION_ID_BYTES), deadline);
+    return { id, secret };
+  } finally {
+    socket.destroy();
+  }
+}
+
+function readBytes(socket: net.Socket, byteCount: number): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const read = () => {
+      const bytes: Buffer | null = socket.read(byteCount);
+      if (bytes?.length !== byteCount) return;
+      socket.off('readable', read);
+      resolve(bytes);
+    };
+    socket.on('readable', read);
+  });
+}
+
+async function connect(
+  target: HostPort,
+  { timeoutMs }: SealedDialOptions,
+  { id, secret }: Session,
+  reader: PeerReader,
+  signal: AbortSignal,
+): Promise<PeerSocket> {
+  const clientNonce = randomBytes(SEALING_NONCE_BYTES);
+  const greeted = Promise.withResolvers<Buffer>();
+  const records = createRecordReader(SEALING_NONCE_BYTES, {
+    first: greeted.resolve,
+    text: (bytes, give) => reader.take(bytes, give),
+    broken: (problem) => socket.destroy(new Error(problem)),
+  });
+  const socket = net.connect({ ...target, noDelay: true, onread: records.onread });
+  await ready(socket, 'connect', timeoutMs, signal);
+  socket.write(Buffer.concat([HELLO, id, clientNonce]));
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+  const keys = deriveSealingKeys(secret, clientNonce, await firstOf(socket, greeted.promise, deadline));
+  records.open(createOpener(keys.server));
+  const seal = createSealer(keys.client);
+  return {
+    write: (text) => {
+      socket.write(Buffer.concat(seal(Buffer.from(text))));
+    },
+    resume: () => socket.resume(),
+    destroy: () => socket.destroy(),
+    on: (event, listener) => socket.on(event, listener),
+  };
+}
+
+function unavailable(message: string): MiroirError {
+  return new MiroirError('ERR_PEER_UNAVAILABLE', message);
+}

@@ -1,0 +1,95 @@
+import type { OnReadOpts } from 'node:net';
+import { free, type Open, RECORD_HEADER_BYTES, RECORD_TEXT_BYTES_MAX, recordBytes } from './sealing.ts';
+
+/** Heads, and what else is small, are read into this. */
+const SMALL_BYTES = 16 * 1024;
+
+/** A large record and the header of the next. */
+const LARGE_BYTES = RECORD_TEXT_BYTES_MAX + 2 * 1024;
+
+export interface RecordReaderEvents {
+  /** The bytes before the first record. */
+  first(bytes: Buffer): void;
+  /** The text of a record; `give` must be called when it is no longer needed. False to stop reading. */
+  text(bytes: Uint8Array, give: () => void): boolean;
+  /** What came is no record, or not from the other end. */
+  broken(problem: string): void;
+}
+
+export interface RecordReader {
+  /** What a socket reads through: never more than a record and the header behind it. */
+  readonly onread: OnReadOpts;
+  /** Called once, in answer to `first`. */
+  open(opener: Open): void;
+}
+
+/** Reads records from a socket, each into the same memory, in as few pieces as the kernel has them. */
+export function createRecordReader(firstBytes: number, events: RecordReaderEvents): RecordReader {
+  const small = new Uint8Array(SMALL_BYTES);
+  let large: Uint8Array | undefined;
+  const header = new Uint8Array(RECORD_HEADER_BYTES);
+  let opener: Open | undefined;
+  let isFirst = true;
+  /** Of the record that is being read, with its tag; 0 before its header is there. */
+  let wanted = 0;
+  let target: Uint8Array = small.subarray(0, firstBytes);
+  let filled = 0;
+
+  /** What follows a header, and the header behind that. */
+  const expect = (byteCount: number) => {
+    wanted = byteCount;
+    filled = 0;
+    const isLarge = byteCount + RECORD_HEADER_BYTES > SMALL_BYTES;
+    if (isLarge) large ??= new Uint8Array(LARGE_BYTES);
+    else large = undefined; // The end of a body, or none: an idle connection is small.
+    target = ((isLarge ? large : small) as Uint8Array).subarray(0, byteCount + RECORD_HEADER_BYTES);
+  };
+
+  const takeHeader = (bytes: Uint8Array): boolean => {
+    header.set(bytes);
+    const byteCount = recordBytes(header);
+    if (byteCount === undefined) {
+      events.broken('a record is longer than a peer sends');
+      return false;
+    }
+    expect(byteCount);
+    return true;
+  };
+
+  const takeRecord = (): boolean => {
+    const text = opener?.(header, target.subarray(0, wanted));
+    if (text === undefined) {
+      events.broken('a record is not sealed by the peer');
+      return false;
+    }
+    const behind = target.subarray(wanted, filled);
+    const mayGoOn = events.text(text, () => free(text));
+    if (behind.length === RECORD_HEADER_BYTES) return takeHeader(behind) && mayGoOn;
+    small.set(behind);
+    target = small.subarray(0, RECORD_HEADER_BYTES);
+    filled = behind.length;
+    wanted = 0;
+    return mayGoOn;
+  };
+
+  const callback = (byteCount: number): boolean => {
+    filled += byteCount;
+    if (isFirst) {
+      if (filled < firstBytes) return true;
+      isFirst = false;
+      events.first(Buffer.from(target));
+      target = small.subarray(0, RECORD_HEADER_BYTES);
+      filled = 0;
+      return true;
+    }
+    if (wanted === 0) return filled < RECORD_HEADER_BYTES || takeHeader(target.subarray(0, filled));
+    return filled < wanted || takeRecord();
+  };
+
+  return {
+    onread: { buffer: () => target.subarray(filled), callback },
+    open: (known) => {
+      opener = known;
+    },
+  };
+}

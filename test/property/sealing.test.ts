@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import test from 'node:test';
+import fc from 'fast-check';
+import { createRecordReader } from '../../mirror/peers/record-reader.ts';
+import { createOpener, createSealer, deriveSealingKeys, RECORD_TEXT_BYTES_MAX } from '../../mirror/peers/sealing.ts';
+
+const { server: key } = deriveSealingKeys(randomBytes(32), randomBytes(16), randomBytes(16));
+const textLengths = fc.array(
+  fc.oneof(
+    { arbitrary: fc.integer({ min: 1, max: 300 }), weight: 3 },
+    fc.integer({ min: 1, max: RECORD_TEXT_BYTES_MAX }),
+    fc.constantFrom(16 * 1024 - 20, 16 * 1024 - 19, RECORD_TEXT_BYTES_MAX),
+  ),
+  { minLength: 1, maxLength: 6 },
+);
+
+test('what is sealed is read back, in whatever pieces it comes', () => {
+  fc.assert(
+    fc.property(textLengths, fc.infiniteStream(fc.integer({ min: 1, max: 100_000 })), (lengths, pieces) => {
+      const texts = lengths.map((length) => randomBytes(length));
+
+      const read = readAll(sealAll(texts), () => pieces.next().value as number);
+
+      assert.deepEqual(read, { texts, problem: undefined });
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('of what was changed on its way nothing is read, nor of what follows', () => {
+  fc.assert(
+    fc.property(
+      textLengths,
+      fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
+      fc.nat(7),
+      (lengths, at, bit) => {
+        const texts = lengths.map((length) => randomBytes(length));
+        const sealed = sealAll(texts);
+        const offset = Math.floor(at * sealed.length);
+        sealed[offset] = (sealed[offset] as number) ^ (1 << bit);
+
+        const read = readAll(sealed, () => sealed.length);
+
+        assert.ok(read.texts.length < texts.length);
+        assert.deepEqual(read.texts, texts.slice(0, read.texts.length));
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+for (const { what, order } of [
+  { what: 'left out', order: [0, 2] },
+  { what: 'repeated', order: [0, 0] },
+  { what: 'moved', order: [0, 2, 1] },
+]) {
+  test(`a record that is ${what} ends what is read`, () => {
+    const seal = createSealer(key);
+    const texts = [randomBytes(10), randomBytes(10), randomBytes(10)];
+    const records = texts.map((text) => Buffer.concat(seal(text)));
+
+    const read = readAll(Buffer.concat(order.map((index) => records[index] as Buffer)), () => 1000);
+
+    assert.deepEqual(read, { texts: texts.slice(0, 1), problem: 'a record is not sealed by the peer' });
+  });
+}
+
+for (const length of [0, RECORD_TEXT_BYTES_MAX + 1, 2 ** 32 - 1]) {
+  test(`a record that announces ${length} bytes is none`, () => {
+    const header = Buffer.alloc(4);
+    header.writeUInt32BE(length);
+
+    const read = readAll(header, () => 4);
+
+    assert.deepEqual(read, { texts: [], problem: 'a record is longer than a peer sends' });
+  });
+}
+
+function sealAll(texts: readonly Uint8Array[]): Buffer {
+  const seal = createSealer(key);
+  return Buffer.concat(texts.flatMap((text) => seal(text)));
+}
+
+/** Reads as a socket does: so many bytes at a time, into the memory that the reader names. */
+function readAll(bytes: Buffer, piece: () => number): { texts: Buffer[]; problem: string | undefined } {
+  const texts: Buffer[] = [];
+  let problem: string | undefined;
+  const reader = createRecordReader(1, {
+    first: () => {},
+    text: (text, give) => {
+      texts.push(Buffer.from(text));
+      give();
+      return true;
+    },
+    broken: (told) => {
+      problem = told;
+    },
+  });
+  reader.open(createOpener(key));
+  const stream = Buffer.concat([Buffer.alloc(1), bytes]);
+  for (let offset = 0; offset < stream.length && problem === undefined; ) {
+    const buffer = (reader.onread.buffer as () => Uint8Array)();
+    const count = Math.min(buffer.length, piece(), stream.length - offset);
+    assert.ok(count > 0);
+    buffer.set(stream.subarray(offset, offset + count));
+    reader.onread.callback(count, buffer);
+    offset += count;
+  }
+  return { texts, problem };
+}
