@@ -1,0 +1,55 @@
+{{- define "miroir.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "miroir.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "miroir.labels" -}}
+{{ include "miroir.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "miroir.image" -}}
+{{- $image := .Values.image -}}
+{{- $repository := required "image.repository is not set: name the repository that you pushed the image of `make image` to" $image.repository -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository ($image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "miroir.swarmKeySecret" -}}
+{{- .Values.swarmKey.existingSecret | default (printf "%s-swarm-key" (include "miroir.fullname" .)) -}}
+{{- end -}}
+
+{{/* What every container of Miroir may do: nothing but its work. */}}
+{{- define "miroir.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* For `miroir configure` and `miroir cleanup`, which must agree. */}}
+{{- define "miroir.configureCommand" -}}
+- /usr/local/bin/miroir
+- configure
+- --certs-dir={{ .Values.containerd.certsDir }}
+- --mirror-address=127.0.0.1:{{ .Values.mirror.ports.registry }}
+- --tags={{ .Values.tags }}
+{{- with .Values.registries }}
+- --registries={{ join "," . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,240 @@
+/** The chart: what helm makes of it, and what a real apiserver makes of that. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import test from 'node:test';
+import { createAuthority } from '../../certs/authority.ts';
+import { type ControlPlane, createControlPlane } from '../lab/cluster/control-plane.ts';
+import { CHART, helm, type Manifest, pathOf, renderChart } from '../lab/cluster/helm.ts';
+import { until } from '../lab/namespace.ts';
+import { validity } from './webhook-cluster.ts';
+
+const IMAGE = '--set=image.repository=registry.example/miroir';
+const DEADLINE_MS = 2 * 60_000;
+/** Everything that can be switched on, and every text and list that is empty unless told. */
+const FULL = [
+  IMAGE,
+  `--set=image.digest=sha256:${'0f'.repeat(32)}`,
+  '--set=imagePullSecrets={pull}',
+  '--set=containerd.configPath=/etc/containerd/config.toml',
+  '--set=registries={docker.io,registry.example=http://10.0.0.1:5000}',
+  '--set=mirror.extraArgs={--zone=a}',
+  '--set=mirror.podLabels.team=infra,mirror.podAnnotations.note=yes',
+  '--set=webhook.podLabels.team=infra,webhook.podAnnotations.note=yes',
+  '--set=webhook.extraArgs={--log-level=debug}',
+  '--set-json=webhook.tolerations=[{"operator":"Exists"}]',
+  '--set-json=webhook.affinity={"nodeAffinity":{}}',
+  '--set-json=mirror.affinity={"nodeAffinity":{}}',
+  '--set=metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.labels.release=prometheus',
+  '--set=metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true',
+];
+const OWN_CERTIFICATES = ['--set=webhook.tlsSecret=tls', '--set=webhook.configurationAnnotations.a=b'];
+const VERSIONS = ['1.33.0', '1.34.0', '1.35.0', '1.36.0', '1.37.0'];
+
+const deadline = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
+
+for (const [title, values] of Object.entries({ 'the least': [IMAGE], everything: FULL })) {
+  test(`helm lint has nothing to say about ${title}`, async (t) => {
+    const said = await helm(['lint', '--strict', CHART, ...values], deadline(t.signal));
+
+    assert.match(said, /0 chart\(s\) failed/);
+  });
+}
+
+test('renders for each Kubernetes that is supported, and for no older one', async (t) => {
+  const signal = deadline(t.signal);
+  const [first, ...others] = await Promise.all(
+    VERSIONS.map((version) => renderChart([...FULL, `--kube-version=${version}`], signal)),
+  );
+
+  const names = (manifests: readonly Manifest[] = []) =>
+    manifests.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+  for (const other of others) assert.deepEqual(names(other), names(first));
+  await assert.rejects(renderChart([IMAGE, '--kube-version=1.32.9'], signal), /requires kubeVersion: >=1\.33/);
+});
+
+for (const [wrong, says] of Object.entries({
+  'tags=sometimes': /tags.*'fresh', 'mirror-first', 'off'/,
+  'mirror.port=1': /mirror.*'port' not allowed/,
+  'mirrors.logLevel=debug': /'mirrors' not allowed/,
+  'webhook.replicas=0': /webhook\/replicas.*minimum/,
+  'containerd.socket=run/containerd.sock': /containerd\/socket/,
+  'mirror.extraArgs={zone}': /mirror\/extraArgs\/0/,
+  'mirror.ports.peer=99999': /mirror\/ports\/peer.*maximum/,
+  'mirror.maxUnavailable=0%': /mirror\/maxUnavailable/,
+  'image.digest=latest': /image\/digest/,
+  'metrics.dashboard.enabled=yes': /metrics\/dashboard\/enabled.*boolean/,
+})) {
+  test(`refuses ${wrong} by its name`, async (t) => {
+    await assert.rejects(renderChart([IMAGE, '--set', wrong], deadline(t.signal)), says);
+  });
+}
+
+test('says what to do about an image that is not named', async (t) => {
+  await assert.rejects(renderChart([], deadline(t.signal)), /image\.repository is not set/);
+});
+
+test('leaves the caBundle to the webhook', async (t) => {
+  const manifests = await renderChart(FULL, deadline(t.signal));
+
+  assert.ok(!JSON.stringify(manifests).includes('caBundle'));
+});
+
+test('alerts and the dashboard ask for metrics that exist', () => {
+  const read = (file: string) => fs.readFileSync(path.join(CHART, file), 'utf8');
+  const reference = read('../../docs/reference/metrics.md');
+  const asked = [...(read('files/alerts.yaml') + read('files/dashboard.json')).matchAll(/miroir_\w+/g)];
+  const names = new Set(asked.map(([name]) => name.replace(/_(bucket|sum|count)$/, '')));
+
+  assert.ok(names.size > 10);
+  assert.deepEqual(
+    [...names].filter((name) => !reference.includes(`\`${name}\``)),
+    [],
+  );
+});
+
+test('a real apiserver takes all of it, and a release comes, goes on and goes', async (t) => {
+  const signal = deadline(t.signal);
+  const plane = await createControlPlane({}, signal);
+  t.after(() => plane.down());
+  const { call } = plane;
+  await installMonitoringTypes(plane);
+  await call('POST', '/api/v1/namespaces', { metadata: { name: 'miroir' } });
+  await call('POST', '/api/v1/namespaces', { metadata: { name: 'team', labels: { 'miroir.dev/mirror': 'enabled' } } });
+  const before = await inventory(plane);
+
+  await t.test('strictly: no field that it does not know', async () => {
+    for (const values of [FULL, [...FULL, ...OWN_CERTIFICATES]]) {
+      for (const manifest of await renderChart(values, signal)) {
+        const { status, body, warnings } = await call(
+          'POST',
+          `${pathOf(manifest)}?dryRun=All&fieldValidation=Strict`,
+          manifest,
+        );
+        assert.equal(status, 201, `${manifest.kind}: ${JSON.stringify(body)}`);
+        assert.deepEqual(warnings, [], manifest.kind);
+      }
+    }
+  });
+
+  const release = (...args: string[]) =>
+    helm([...args, '--namespace=miroir', `--kubeconfig=${plane.kubeconfig}`], signal);
+  const secret = async (name: string) => (await call('GET', `/api/v1/namespaces/miroir/secrets/${name}`)).body;
+  const configuration = '/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/miroir';
+
+  await t.test('an upgrade keeps the swarm key, the authority and the caBundle', async () => {
+    await release('install', 'miroir', CHART, ...FULL);
+    const {
+      data: { 'swarm.key': key },
+    } = await secret('miroir-swarm-key');
+    assert.match(Buffer.from(key, 'base64').toString(), /^[0-9a-f]{64}\n$/);
+    // What the webhook does.
+    const merge = { contentType: 'application/merge-patch+json' };
+    await call('PATCH', '/api/v1/namespaces/miroir/secrets/miroir-webhook-authority', { data: { a: 'Yg==' } }, merge);
+    const { certificate } = await createAuthority('lab', validity(1));
+    const webhooks = [
+      { name: 'pod.miroir.dev', clientConfig: { caBundle: Buffer.from(certificate).toString('base64') } },
+    ];
+    const patched = await call(
+      'PATCH',
+      configuration,
+      { webhooks },
+      { contentType: 'application/strategic-merge-patch+json' },
+    );
+    assert.equal(patched.status, 200, JSON.stringify(patched.body));
+
+    await release('upgrade', 'miroir', CHART, ...FULL, '--set=webhook.timeoutSeconds=2');
+
+    assert.equal((await secret('miroir-swarm-key')).data['swarm.key'], key);
+    assert.deepEqual((await secret('miroir-webhook-authority')).data, { a: 'Yg==' });
+    const entries = (await call('GET', configuration)).body.webhooks as Entry[];
+    const bundles = Object.fromEntries(
+      entries.map(({ name, clientConfig }) => [name, clientConfig.caBundle !== undefined]),
+    );
+    assert.deepEqual(bundles, { 'namespace.miroir.dev': false, 'pod.miroir.dev': true });
+    assert.deepEqual(
+      entries.map(({ timeoutSeconds }) => timeoutSeconds),
+      [2, 2],
+    );
+  });
+
+  await t.test('who creates a pod past the webhook is warned, and the audit log says so', async () => {
+    const create = async (labels: object, namespace = 'team', spec: object = {}) => {
+      const pod = {
+        metadata: { generateName: 'app-', labels },
+        spec: { containers: [{ name: 'app', image: 'app' }], ...spec },
+      };
+      const { status, warnings } = await call('POST', `/api/v1/namespaces/${namespace}/pods`, pod);
+      assert.equal(status, 201); // There is no webhook.
+      return warnings.filter((warning) => warning.includes('miroir: the webhook was not asked'));
+    };
+    await until(async () => (await create({})).length === 1, signal); // A policy takes a moment to be enforced.
+
+    assert.equal((await create({ 'miroir.dev/mirror': 'enabled' }, 'default')).length, 1);
+    assert.deepEqual(await create({}, 'default'), []);
+    assert.deepEqual(await create({ 'miroir.dev/mirror': 'disabled' }), []);
+    assert.deepEqual(await create({}, 'team', { os: { name: 'windows' } }), []);
+    assert.deepEqual(await create({}, 'team', { nodeName: 'n1' }), []);
+    const audited = plane.audit().flatMap(({ annotations }) => Object.keys(annotations ?? {}));
+    assert.ok(audited.includes('validation.policy.admission.k8s.io/validation_failure'), audited.join(' '));
+  });
+
+  await t.test('an uninstall leaves nothing', async () => {
+    await release('uninstall', 'miroir', '--wait');
+
+    assert.deepEqual(await inventory(plane), before);
+  });
+});
+
+interface Entry {
+  readonly name: string;
+  readonly timeoutSeconds: number;
+  readonly clientConfig: { readonly caBundle?: string };
+}
+
+/** The operator's kinds, with any content: its own definitions are no module of Go's. */
+async function installMonitoringTypes({ call }: ControlPlane): Promise<void> {
+  for (const kind of ['ServiceMonitor', 'PrometheusRule']) {
+    const plural = `${kind.toLowerCase()}s`;
+    const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+    const { status, body } = await call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
+      metadata: { name: `${plural}.monitoring.coreos.com` },
+      spec: {
+        group: 'monitoring.coreos.com',
+        scope: 'Namespaced',
+        names: { kind, plural, singular: kind.toLowerCase() },
+        versions: [{ name: 'v1', served: true, storage: true, schema }],
+      },
+    });
+    assert.equal(status, 201, JSON.stringify(body));
+    await until(
+      async () => (await call('GET', `/apis/monitoring.coreos.com/v1/${plural}`)).status === 200,
+      AbortSignal.timeout(DEADLINE_MS),
+    );
+  }
+}
+
+/** Names of everything that a release could leave. */
+async function inventory({ call }: ControlPlane): Promise<readonly string[]> {
+  const paths = [
+    ...['secrets', 'configmaps', 'services', 'serviceaccounts'].map((kind) => `/api/v1/namespaces/miroir/${kind}`),
+    ...['daemonsets', 'deployments'].map((kind) => `/apis/apps/v1/namespaces/miroir/${kind}`),
+    '/apis/policy/v1/namespaces/miroir/poddisruptionbudgets',
+    '/apis/networking.k8s.io/v1/namespaces/miroir/networkpolicies',
+    '/apis/monitoring.coreos.com/v1/servicemonitors',
+    '/apis/monitoring.coreos.com/v1/prometheusrules',
+    ...['roles', 'rolebindings'].map((kind) => `/apis/rbac.authorization.k8s.io/v1/namespaces/miroir/${kind}`),
+    ...['clusterroles', 'clusterrolebindings'].map((kind) => `/apis/rbac.authorization.k8s.io/v1/${kind}`),
+    ...['mutatingwebhookconfigurations', 'validatingadmissionpolicies', 'validatingadmissionpolicybindings'].map(
+      (kind) => `/apis/admissionregistration.k8s.io/v1/${kind}`,
+    ),
+  ];
+  const lists = await Promise.all(
+    paths.map(async (path) => {
+      const { status, body } = await call('GET', path);
+      assert.equal(status, 200, path);
+      return (body.items as Manifest[]).map(({ metadata }) => `${path}/${metadata.name}`);
+    }),
+  );
+  return lists.flat().toSorted();
+}
