@@ -1,4 +1,5 @@
-import { randomInt } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
+import os from 'node:os';
 import { ROTATION_TIMES } from '../certs/rotation.ts';
 import { configInvalid } from '../common/config/mistake.ts';
 import { flagName } from '../common/config/setting.ts';
@@ -12,6 +13,9 @@ import { readVersion } from './version.ts';
 
 /** How soon a replica sees what another one did to the authorities. */
 const CERTIFICATES_INTERVAL_MS = 10_000;
+
+/** As Kubernetes' own components have them: who leads and dies is replaced within 15 s. */
+const ELECTOR_TIMES = { leaseMs: 15_000, deadlineMs: 10_000, renewMs: 2_000 };
 
 /** Runs the webhook until the signal aborts. */
 export async function runWebhook(
@@ -44,6 +48,16 @@ function webhookOptions(config: ConfigOf<'webhook'>): WebhookOptions {
     healthAddress: config.healthAddress,
     kubeconfig: config.kubeconfig,
     namespace: config.namespace,
+    gate: {
+      lease: config.lease,
+      identity: `${os.hostname()}_${randomUUID()}`, // A pod that restarts keeps its host name.
+      electorTimes: ELECTOR_TIMES,
+      mirrorSelector: config.mirrorSelector,
+      mirrorHealthPort: config.mirrorHealthPort,
+      verdictIntervalMs: config.verdictInterval,
+      forgetMs: config.forgetAfter,
+      incompatibleShareMax: config.incompatibleMax,
+    },
     certificates: files
       ? { kind: 'files', ...files }
       : { kind: 'own', service, configuration, secret, times: ROTATION_TIMES, intervalMs: CERTIFICATES_INTERVAL_MS },

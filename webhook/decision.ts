@@ -13,6 +13,15 @@ export type GateMode = (typeof GATE_MODES)[number];
 /** `bypassed`: more was asked for than can be had now, and became `prefer`. */
 export type GateApplied = GateMode | 'bypassed';
 
+/** Why it is bypassed, or `wait` is. */
+export const BYPASS_REASONS = [
+  'no-compatible-node',
+  'nodes-unknown', // They were not listed yet.
+  'too-many-incompatible',
+  'nobody-lifts', // No replica leads, or Miroir may not change pods: what waits would wait for ever.
+] as const;
+export type BypassReason = (typeof BYPASS_REASONS)[number];
+
 /** Why a pod is left as it is. */
 export type SkipReason =
   | 'daemonset' // It must run on its node, mirror or not; a selector of ours could make it be created in a loop.

@@ -10,6 +10,8 @@ export const ADMITTED_ANNOTATION = 'miroir.dev/admitted';
 export const GATE_APPLIED_ANNOTATION = 'miroir.dev/gate-applied';
 /** On a node: `compatible`, `incompatible`, or absent where nobody knows. */
 export const NODE_LABEL = 'miroir.dev/containerd';
+/** On a node, with the label: the verdict and the code of its reason, in one line. */
+export const TOLD_ANNOTATION = 'miroir.dev/verdict';
 /** Holds back a pod of mode `wait` until a controller lifts it. */
 export const SCHEDULING_GATE = 'miroir.dev/mirror-ready';
 /** On the Secret of the authorities, with any value: asks for a new one. */

@@ -9,8 +9,10 @@ import { listen } from '../common/http/listen.ts';
 import { type Component, closing, createAssembly } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 import { type AdmissionServer, createAdmissionServer } from './admission/server.ts';
+import { createGate, type Gate, type GateOptions } from './gate/gate.ts';
+import { createGateMetrics } from './gate/metrics.ts';
 import { createKubeClient, type KubeClient } from './kube/client.ts';
-import { createNamespaces } from './kube/namespaces.ts';
+import { createNamespaces, type Namespaces } from './kube/namespaces.ts';
 import { createSecretStore } from './kube/secret-store.ts';
 import { createTrustStore } from './kube/trust-store.ts';
 import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
@@ -30,6 +32,7 @@ export interface WebhookOptions {
   readonly kubeconfig: string | undefined;
   /** Undefined for that of the credentials. */
   readonly namespace: string | undefined;
+  readonly gate: Omit<GateOptions, 'namespace'>;
   readonly certificates:
     | { readonly kind: 'files'; readonly certificateFile: string; readonly keyFile: string }
     | {
@@ -45,8 +48,6 @@ export interface WebhookOptions {
 
 /** Endpoints without us reach every apiserver within this; Miroir has 10 s to stop. */
 const DRAIN_MS = 5_000;
-/** Nothing lifts a scheduling gate: a pod that waits would wait for ever. */
-const NO_WAITING = 'miroir: gate mode wait is not there yet, the pod prefers compatible nodes instead';
 
 /** Admission and what it needs: built here, started from the bottom up, stopped from the top down. */
 export function createWebhook({ log, random }: WebhookDeps, options: WebhookOptions): Component {
@@ -63,18 +64,25 @@ function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): read
   const client = createKubeClient({ kubeconfig: options.kubeconfig });
   const namespaces = createNamespaces({ client, log, random });
   const ownNamespace = options.namespace ?? client.namespace;
-  const bypass = { block: undefined, require: undefined, wait: NO_WAITING };
+  if (ownNamespace === undefined) {
+    client.close();
+    throw new MiroirError('ERR_KUBE_CONFIG_INVALID', 'the credentials tell no namespace: name it with --namespace');
+  }
+  const gate = createGate(
+    { client, log, random, metrics: createGateMetrics(metrics) },
+    { ...options.gate, namespace: ownNamespace },
+  );
   const admission = createAdmissionServer(
     {
       findNamespace: (name, signal) => namespaces.find(name, signal),
-      context: () => ({ version: options.version, ownNamespace, bypass }),
+      context: () => ({ version: options.version, ownNamespace, bypass: gate.bypass() }),
       metrics: webhookMetrics,
       log,
     },
     { address: options.webhookAddress, drainMs: DRAIN_MS },
   );
   const certificates = createCertificates({ log, client, admission, metrics: webhookMetrics }, options, ownNamespace);
-  const health = createHealthApp({ metrics, pages: {}, checks: readinessChecks(admission, namespaces) });
+  const health = createHealthApp({ metrics, pages: {}, checks: readinessChecks(admission, namespaces, gate) });
   return [
     closing(() => client.close()),
     {
@@ -85,6 +93,7 @@ function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): read
       stop: () => health.close(),
     },
     namespaces,
+    gate,
     certificates,
     admission,
   ];
@@ -100,16 +109,13 @@ interface CertificatesDeps {
 function createCertificates(
   { log, client, admission, metrics }: CertificatesDeps,
   { certificates }: WebhookOptions,
-  namespace: string | undefined,
+  namespace: string,
 ): Component {
   const use = (pair: CertificateAndKey, expires: Date) => {
     admission.useCertificate(pair);
     metrics.certificateExpires(expires);
   };
   if (certificates.kind === 'files') return createTlsFiles({ log, use }, certificates);
-  if (namespace === undefined) {
-    throw new MiroirError('ERR_KUBE_CONFIG_INVALID', 'the credentials tell no namespace: name it with --namespace');
-  }
   const { service, configuration, secret, times, intervalMs } = certificates;
   const deps = {
     secret: createSecretStore(client, { namespace, name: secret }),
@@ -123,8 +129,9 @@ function createCertificates(
   return createCertificateKeeper(deps, { dnsNames, times, intervalMs });
 }
 
-function readinessChecks(admission: AdmissionServer, namespaces: { isSynced(): boolean }) {
+function readinessChecks(admission: AdmissionServer, namespaces: Pick<Namespaces, 'isSynced'>, gate: Gate) {
   return [
+    { name: 'nodes', missing: () => (gate.isSynced() ? undefined : 'not listed yet') },
     { name: 'namespaces', missing: () => (namespaces.isSynced() ? undefined : 'not listed yet') },
     { name: 'admission', missing: () => (admission.isServing() ? undefined : 'not taking reviews') },
   ];

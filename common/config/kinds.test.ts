@@ -3,13 +3,17 @@ import test from 'node:test';
 import {
   containerdNamespace,
   dnsName,
+  duration,
   filePath,
   host,
   hostPort,
+  labelSelector,
   loopbackPort,
   members,
   oneOf,
   onOff,
+  percentage,
+  port,
   registries,
   secretPath,
   socketPath,
@@ -25,6 +29,37 @@ interface Case {
 }
 
 const CASES: readonly Case[] = [
+  {
+    title: 'a duration',
+    kind: duration,
+    takes: [
+      ['500ms', 500],
+      ['15s', 15_000],
+      ['5m', 300_000],
+      ['336h', 1_209_600_000],
+    ],
+    refuses: ['5', '0s', '-1s', '1.5s', '1d', '1h30m', '337h', '1 s', '99999999999ms'],
+  },
+  {
+    title: 'a percentage',
+    kind: percentage,
+    takes: [
+      ['0', 0],
+      ['20%', 0.2],
+      ['100', 1],
+    ],
+    refuses: ['101', '-1', '0.5', '%', '1e1'],
+  },
+  { title: 'a port', kind: port, takes: [['29984', 29_984]], refuses: ['0', '65536', '0x10', ':80', 'a', '80:80'] },
+  {
+    title: 'labels',
+    kind: labelSelector,
+    takes: [
+      ['app=mirror', 'app=mirror'],
+      ['app.kubernetes.io/name=miroir, tier=', 'app.kubernetes.io/name=miroir,tier='],
+    ],
+    refuses: ['app', '=mirror', 'app=a b', 'app in (a)', 'app=a,', 'app!=a', 'a/b/c=d', `app=${'a'.repeat(64)}`],
+  },
   {
     title: 'an address with a port',
     kind: hostPort,

@@ -153,6 +153,52 @@ export const kubernetesName: Kind<string> = {
       : problem(`${quote(text)} is not a name in Kubernetes`, "use at most 63 small letters, digits and '-'"),
 };
 
+/** Labels that must be there with these values: of what Kubernetes offers, the part that is a plain list. */
+export const labelSelector: Kind<string> = {
+  placeholder: 'label=value,...',
+  parse: (text) => {
+    const wrong = text.split(',').find((item) => !/^(?:[a-z0-9.-]+\/)?[\w.-]{1,63}=[\w.-]{0,63}$/i.test(item.trim()));
+    return wrong === undefined
+      ? { value: text.replaceAll(' ', '') }
+      : problem(`${quote(wrong)} is not a label and its value`, 'write it as app.kubernetes.io/name=miroir');
+  },
+};
+
+export const port: Kind<number> = {
+  placeholder: 'port',
+  parse: (text) => {
+    const value = parseHostPort(`host:${text}`)?.port;
+    return value === undefined ? problem(`${quote(text)} is not a port`, 'use 1 to 65535') : { value };
+  },
+};
+
+/** 0 to 1, from a percentage. */
+export const percentage: Kind<number> = {
+  placeholder: 'percent',
+  parse: (text) => {
+    const [, digits] = /^(\d{1,3})%?$/.exec(text) ?? [];
+    return digits === undefined || Number(digits) > 100
+      ? problem(`${quote(text)} is not a percentage`, 'use a whole number of 0 to 100')
+      : { value: Number(digits) / 100 };
+  },
+};
+
+const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+/** Beyond it timers end at once: 2^31 ms are 24 days. */
+const DURATION_MS_MAX = 14 * 24 * UNIT_MS.h;
+
+/** Milliseconds. */
+export const duration: Kind<number> = {
+  placeholder: 'duration',
+  parse: (text) => {
+    const [, digits, unit] = /^([1-9]\d{0,8})(ms|s|m|h)$/.exec(text) ?? [];
+    const ms = Number(digits) * UNIT_MS[unit as keyof typeof UNIT_MS];
+    return ms <= DURATION_MS_MAX
+      ? { value: ms }
+      : problem(`${quote(text)} is not a duration`, 'write it as 500ms, 15s, 5m or 1h; the longest is 336h');
+  },
+};
+
 /** A DNS name that is looked up; an IP address would never change. */
 export const dnsName: Kind<string> = {
   placeholder: 'name',

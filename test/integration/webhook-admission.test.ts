@@ -54,6 +54,13 @@ test('the apiserver takes what the webhook makes of a pod, and logs why', async 
   });
 
   await t.test('every mode is one that the apiserver takes', async () => {
+    const labels = { 'miroir.dev/containerd': 'compatible' };
+    await cluster.plane.call('POST', '/api/v1/nodes', { metadata: { name: 'compatible', labels } });
+    const isKnown = async () => {
+      const pod = named('asks', { annotations: { 'miroir.dev/gate': 'require' } });
+      return (await cluster.createPod(pod, { query: '?dryRun=All' })).warnings.length === 0;
+    };
+    await until(isKnown, AbortSignal.timeout(PATIENCE_MS));
     for (const [asked, gate] of Object.entries({
       require: 'require',
       prefer: 'prefer',

@@ -39,6 +39,16 @@ test('authorities rotate three times under 100 creations a second: none fails, a
       healthAddress: { host: plane.address, port: HEALTH_PORT },
       kubeconfig: plane.kubeconfig,
       namespace: NAMESPACE,
+      gate: {
+        lease: 'miroir-webhook',
+        identity: 'this',
+        electorTimes: { leaseMs: 15_000, deadlineMs: 10_000, renewMs: 2_000 },
+        mirrorSelector: 'app=mirror',
+        mirrorHealthPort: 29_984,
+        verdictIntervalMs: 15_000,
+        forgetMs: 3_600_000,
+        incompatibleShareMax: 0.5,
+      },
       certificates: {
         kind: 'own',
         service: SERVICE,

@@ -24,7 +24,7 @@ export const STRANGER = 'stranger';
 export interface WebhookCluster {
   readonly plane: ControlPlane;
   /** Starts `miroir webhook`; resolves when it is ready. The apiserver knows of the first replica alone, number 0. */
-  startWebhook(replica?: number): Promise<Program>;
+  startWebhook(replica?: number, flags?: readonly string[]): Promise<Program>;
   /** Puts another certificate into the files that a webhook serves. */
   useCertificate(certificate: CertificateAndKey): void;
   readonly authority: CertificateAndKey;
@@ -69,7 +69,7 @@ export async function createWebhookCluster(
     plane,
     authority,
     useCertificate,
-    startWebhook: async (replica = 0) => {
+    startWebhook: async (replica = 0, more = []) => {
       const health = `${plane.address}:${HEALTH_PORT + replica}`;
       const flags = [
         `--kubeconfig=${plane.kubeconfig}`,
@@ -79,6 +79,7 @@ export async function createWebhookCluster(
         ...(certificates === 'files'
           ? [`--tls-certificate-file=${file('tls.crt')}`, `--tls-key-file=${file('tls.key')}`]
           : []),
+        ...more,
       ];
       const program = startChildProgram(
         [process.execPath, MIROIR, 'webhook', ...flags],

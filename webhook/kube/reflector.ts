@@ -20,6 +20,8 @@ export interface ReflectorOptions<T> {
   readonly isMetadataOnly?: boolean;
   /** What is kept of an object; undefined to keep nothing of it. */
   readonly project: (object: KubeObject) => T | undefined;
+  /** Called after each change of what is kept, and maybe without one. */
+  readonly onChange?: () => void;
   /** A watch that is silent for so long is taken for dead. */
   readonly silenceMs?: number;
 }
@@ -29,6 +31,8 @@ export interface KubeObject {
   readonly metadata: {
     readonly name: string;
     readonly namespace?: string;
+    readonly uid?: string;
+    readonly creationTimestamp?: string;
     readonly resourceVersion?: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
@@ -68,7 +72,7 @@ interface WatchEvent {
 /** Lists, then watches from there, for as long as it runs: every error leads to another watch, or to another list. */
 export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOptions<T>): Reflector<T> {
   const { client, log } = deps;
-  const { path, query = {}, project, silenceMs = SILENCE_MS } = options;
+  const { path, query = {}, project, onChange = () => {}, silenceMs = SILENCE_MS } = options;
   const accept = (kind: 'List' | '') =>
     options.isMetadataOnly ? `application/json;as=${METADATA_ONLY.replace(';', `${kind};`)}` : 'application/json';
   const stopping = new AbortController();
@@ -111,6 +115,7 @@ export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOption
     } while (page.metadata.continue);
     objects = found;
     isSynced = true;
+    onChange();
     return page.metadata.resourceVersion;
   }
 
@@ -130,6 +135,7 @@ export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOption
         if (type === 'ERROR') throw watchError(object);
         if (type === 'DELETED') objects.delete(keyOf(object));
         else if (type !== 'BOOKMARK') keep(objects, object);
+        if (type !== 'BOOKMARK') onChange();
         yield object.metadata.resourceVersion as string;
       }
     } finally {
