@@ -5,6 +5,7 @@ import { createRandom } from '../common/random.ts';
 import { createMirror, type MirrorOptions } from '../mirror/mirror.ts';
 import type { ProgramDeps } from './program.ts';
 import { runComponent } from './run-component.ts';
+import { readVersion } from './version.ts';
 
 /** Runs the mirror until the signal aborts. */
 export async function runMirror(
@@ -28,7 +29,12 @@ export async function runMirror(
 /** The three ways to name members become one; with none of them a node is on its own. */
 function mirrorOptions(config: ConfigOf<'mirror'>): MirrorOptions {
   const { members, membersDns, membersFile, registries, logLevel: _, ...rest } = config;
-  return { ...rest, registries: registries ?? [], members: membership({ members, membersDns, membersFile }) };
+  return {
+    ...rest,
+    version: readVersion(),
+    registries: registries ?? [],
+    members: membership({ members, membersDns, membersFile }),
+  };
 }
 
 function membership({

@@ -107,6 +107,14 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
       return runCheck(deps, config, options['json'] === true, signal);
     },
   ).option('--json', 'Print the verdict as JSON');
+  add(
+    'status',
+    'Tell how the mirrors of a cluster are, and what they spared its registries',
+    async (config, options) => {
+      const { runStatus } = await import('./status-command.ts');
+      return runStatus(deps, config, options['json'] === true, signal);
+    },
+  ).option('--json', 'Print what each mirror says as JSON');
   program
     .command('version')
     .description('Print the version')

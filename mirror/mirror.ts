@@ -19,6 +19,7 @@ import { createPeersMetrics } from './peers/metrics.ts';
 import { createPeerServer } from './peers/server.ts';
 import { createReceiving } from './receiving.ts';
 import { createRegistryServer } from './registry/server.ts';
+import { createStatus } from './status.ts';
 import { createContainerdStore } from './store/containerd-store.ts';
 import { createInheritedTags } from './store/inherited-tags.ts';
 import { createMembership, type MembershipList, resolveHost } from './swarm/membership.ts';
@@ -35,6 +36,7 @@ export interface MirrorDeps {
 }
 
 export interface MirrorOptions {
+  readonly version: string;
   readonly containerdSocket: string;
   readonly containerdNamespace: string;
   readonly certsDir: string;
@@ -129,17 +131,20 @@ async function buildParts(
     { address: options.registryAddress, registries: options.registries.map(({ name }) => name) },
   );
   const verdict = createVerdict({ log, client, metrics }, options);
+  const checks = [
+    { name: 'containerd', missing: () => (containerd.isLive() ? undefined : 'its content is not listed yet') },
+    { name: 'swarm', missing: () => (router.isReady() ? undefined : 'members are still being tried') },
+    { name: 'content', missing: () => (advertiser.isReady() ? undefined : 'not yet told to the swarm') },
+  ];
+  const { version, zone } = options;
+  const status = createStatus(
+    { router, verdict, checks, metrics },
+    { version, zone, router: options.router, startedAt: new Date(now()) },
+  );
   const health = createHealthApp({
     metrics,
-    checks: [
-      { name: 'containerd', missing: () => (containerd.isLive() ? undefined : 'its content is not listed yet') },
-      { name: 'swarm', missing: () => (router.isReady() ? undefined : 'members are still being tried') },
-      { name: 'content', missing: () => (advertiser.isReady() ? undefined : 'not yet told to the swarm') },
-    ],
-    pages: {
-      '/status': () => ({ members: router.members(), router: options.router, zone: options.zone }),
-      '/verdict': () => verdict.current(),
-    },
+    checks,
+    pages: { '/status': status, '/verdict': () => verdict.current() },
   });
   return [
     {

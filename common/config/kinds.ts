@@ -222,6 +222,8 @@ export const members: Kind<readonly string[]> = list('host[:port],...', (item) =
     : { value: alone };
 });
 
+export const addresses: Kind<readonly HostPort[]> = list('host:port,...', hostPort.parse, formatHostPort);
+
 export const registries: Kind<readonly MirroredRegistry[]> = list('name[=url],...', parseMirrored, ({ name }) => name);
 
 function parseMirrored(item: string): Parsed<MirroredRegistry> {

@@ -1,5 +1,6 @@
 import { LOG_LEVELS } from '../log.ts';
 import {
+  addresses,
   containerdNamespace,
   dnsName,
   duration,
@@ -166,18 +167,25 @@ export const SETTINGS = {
     help: "Where Kubernetes' apiserver asks about new pods",
     example: '0.0.0.0:10250',
   }),
+  address: optional({
+    commands: ['status'],
+    kind: addresses,
+    unset: 'all mirrors of the cluster, by way of Kubernetes',
+    help: 'The --health-address of mirrors to ask directly, for nodes without Kubernetes',
+    example: '10.0.0.7:29984,10.0.0.8:29984',
+  }),
   kubeconfig: optional({
-    commands: ['webhook'],
+    commands: ['webhook', 'status'],
     kind: filePath,
-    unset: 'the service account of the pod that it runs in',
+    unset: 'the service account of the pod that it runs in; for status what kubectl takes',
     help: "A kubeconfig file for Kubernetes' API",
     example: '/root/.kube/config',
   }),
   namespace: optional({
-    commands: ['webhook'],
+    commands: ['webhook', 'status'],
     kind: kubernetesName,
-    unset: 'that of the service account or the kubeconfig',
-    help: 'The namespace that Miroir is installed in. Pods in it are left alone',
+    unset: 'that of the service account or the kubeconfig; for status all namespaces',
+    help: 'The namespace that Miroir is installed in. The webhook leaves pods in it alone',
     example: 'miroir',
   }),
   webhookService: withDefault({

@@ -11,6 +11,7 @@ import type { FoundManifest, Source, Transfer } from '../transfer/transfer.ts';
 import { answerBase, answerBlobHead, answerManifest, answerRefusal } from './answer.ts';
 import { refusal } from './oci-error.ts';
 import { type OciPath, parseOciPath } from './oci-path.ts';
+import { createRegistryNames } from './registry-names.ts';
 import { isLoopbackAddress, refuseForeign, refuseRequest } from './request-guard.ts';
 
 export interface RegistryServerDeps {
@@ -69,7 +70,8 @@ export function createRegistryServer(deps: RegistryServerDeps, options: Registry
     const address = formatHostPort(options.address);
     throw new MiroirError('ERR_CONFIG_INVALID', `the registry must listen on a loopback address, not on ${address}`);
   }
-  const context: Context = { ...deps, registries: new Set(options.registries) };
+  const { registries } = options;
+  const context: Context = { ...deps, registries: new Set(registries), nameOf: createRegistryNames(registries) };
   let isDraining = false;
   const handler = (request: IncomingMessage, response: ServerResponse) => {
     // A client that keeps its connection for another request must not hold the end up.
@@ -124,6 +126,7 @@ export function createRegistryServer(deps: RegistryServerDeps, options: Registry
 
 interface Context extends RegistryServerDeps {
   readonly registries: ReadonlySet<Registry>;
+  readonly nameOf: ReturnType<typeof createRegistryNames>;
 }
 
 type ManifestPath = Extract<OciPath, { kind: 'manifest' }>;
@@ -144,7 +147,8 @@ async function handle(context: Context, request: IncomingMessage, response: Serv
   const startedAt = performance.now();
   const told = (source: Source | 'none') => {
     const seconds = (performance.now() - startedAt) / 1000;
-    context.metrics.requests.inc({ kind: path.kind, source });
+    const registry = context.nameOf(path.registry, source !== 'none');
+    context.metrics.requests.inc({ kind: path.kind, source, registry });
     context.metrics.firstByteSeconds.observe({ kind: path.kind, source }, seconds);
   };
   if (path.kind === 'manifest') return answerWithManifest(context, request, response, path, told);
@@ -216,14 +220,8 @@ async function answerWithBlob(
   logAnswer(context, request, path, blob.source, outcome);
 }
 
-function countBytes(
-  { metrics, registries }: Context,
-  path: ManifestPath | BlobPath,
-  source: Source,
-  bytes: number,
-): void {
-  const isListed = path.registry !== undefined && registries.has(path.registry);
-  metrics.bytes.inc({ source, registry: isListed ? path.registry : 'other' }, bytes);
+function countBytes({ metrics, nameOf }: Context, path: ManifestPath | BlobPath, source: Source, bytes: number): void {
+  metrics.bytes.inc({ source, registry: nameOf(path.registry, true) }, bytes);
 }
 
 /** One line a request; of its target only what was parsed. */

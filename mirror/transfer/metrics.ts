@@ -16,7 +16,7 @@ export function createTransferMetrics(registry: MetricsRegistry): TransferMetric
 }
 
 export interface RegistryMetrics {
-  readonly requests: Counter<'kind' | 'source'>;
+  readonly requests: Counter<'kind' | 'source' | 'registry'>;
   readonly bytes: Counter<'source' | 'registry'>;
   readonly firstByteSeconds: Histogram<'kind' | 'source'>;
 }
@@ -29,13 +29,13 @@ export function createRegistryMetrics(registry: MetricsRegistry): RegistryMetric
   return {
     requests: new Counter({
       name: 'miroir_registry_requests_total',
-      help: 'Requests for content, by kind (manifest, blob) and source (local, peer, none).',
-      labelNames: ['kind', 'source'],
+      help: 'Requests for content, by kind (manifest, blob), source (local, peer, none) and registry (by name, or other).',
+      labelNames: ['kind', 'source', 'registry'],
       registers,
     }),
     bytes: new Counter({
       name: 'miroir_registry_sent_bytes_total',
-      help: 'Bytes of content sent to clients, by source (local, peer) and registry (as configured, or other).',
+      help: 'Bytes of content sent to clients, by source (local, peer) and registry (by name, or other).',
       labelNames: ['source', 'registry'],
       registers,
     }),

@@ -32,8 +32,10 @@ export interface KubeClient {
 }
 
 export interface KubeClientOptions {
-  /** A kubeconfig file; undefined for the service account of the pod that this runs in. */
+  /** A kubeconfig file. */
   readonly kubeconfig: string | undefined;
+  /** Without one: the service account of the pod that this runs in, or what kubectl takes. The pod's unless told. */
+  readonly otherwise?: 'pod' | 'kubectl';
 }
 
 /** Watches take one each for good, and a burst of calls the rest. */
@@ -47,8 +49,8 @@ const LINE_CHARS_MAX = 8 * 1024 * 1024;
 const MESSAGE_CHARS_MAX = 500;
 
 /** Throws ERR_KUBE_CONFIG_INVALID when there are no credentials, or none that can be read. */
-export function createKubeClient({ kubeconfig }: KubeClientOptions): KubeClient {
-  const config = loadKubeConfig(kubeconfig);
+export function createKubeClient({ kubeconfig, otherwise = 'pod' }: KubeClientOptions): KubeClient {
+  const config = loadKubeConfig(kubeconfig, otherwise);
   const cluster = config.getCurrentCluster();
   if (!cluster) throw new MiroirError('ERR_KUBE_CONFIG_INVALID', 'the kubeconfig has no current cluster');
   const { server, proxyUrl } = cluster;
@@ -109,10 +111,11 @@ export function createKubeClient({ kubeconfig }: KubeClientOptions): KubeClient 
   };
 }
 
-function loadKubeConfig(file: string | undefined): KubeConfig {
+function loadKubeConfig(file: string | undefined, otherwise: 'pod' | 'kubectl'): KubeConfig {
   const config = new KubeConfig();
   try {
-    if (file === undefined) config.loadFromCluster();
+    if (file === undefined && otherwise === 'kubectl') config.loadFromDefault();
+    else if (file === undefined) config.loadFromCluster();
     else config.loadFromFile(file);
     return config;
   } catch (cause) {

@@ -1,0 +1,56 @@
+/** `miroir status`: its figures against the upstream's own count. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { MirrorReport } from '../../cli/read-status.ts';
+import { createLab } from '../lab/lab.ts';
+import { run } from '../lab/namespace.ts';
+import { MIROIR } from '../lab/node-mirror.ts';
+
+const DEADLINE_MS = 120_000;
+
+test('bytes spared are what the upstream would have sent, and a mirror that is away is told', async (t) => {
+  const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
+  const lab = await createLab({ nodes: [{ containerd: '1.6.20' }, { containerd: '2.4' }] }, signal);
+  t.after(() => lab.down());
+  const [first, second] = lab.nodes;
+  assert.ok(first && second);
+  for (const node of lab.nodes) await node.configure();
+  await Promise.all(lab.nodes.map((node) => node.startMirror()));
+  const layers = [{ bytes: 8_000_000 }, { bytes: 1_000_000, gzip: true }];
+  const image = await lab.upstream.push('team/app:v1', { seed: 'status', layers });
+  await lab.upstream.resetStats();
+  await first.pull(image.reference);
+  const { bytes: sentOnce } = await lab.upstream.stats();
+  await second.pull(image.reference);
+  const status = async (...args: string[]) => {
+    const argv = [...MIROIR, 'status', ...lab.nodes.map(({ address }) => `--address=${address}:29984`), ...args];
+    return run(['sh', '-c', '"$@"; echo "exit $?"', 'sh', ...argv], {}, signal).then(({ stdout }) => stdout);
+  };
+
+  const json = (await status('--json')).replace(/exit 0\n$/, '');
+  const reports = JSON.parse(json) as readonly MirrorReport[];
+  const byNode = new Map(reports.map((report) => [report.node, report.status]));
+  const [registry] = byNode.get(`${second.address}:29984`)?.registries ?? [];
+
+  const manifestsAndBlobs = [
+    image.digest,
+    ...image.manifests.flatMap(({ config, layers: all }) => [config, ...all].map(({ digest }) => digest)),
+  ];
+  assert.equal(registry?.registry, 'upstream.lab:5000');
+  assert.equal(registry?.sparedBytes, sentOnce);
+  assert.equal(registry?.sparedRequests, manifestsAndBlobs.length);
+  for (const report of byNode.values()) {
+    assert.deepEqual(report?.missing, []);
+    assert.equal(report?.members.length, 1);
+    assert.equal(report?.verdict.result, 'compatible');
+    assert.equal(report?.held.digests, manifestsAndBlobs.length);
+  }
+
+  await first.stopMirror();
+  const text = await status();
+
+  assert.match(text, new RegExp(`^${first.address}:29984  -`, 'm'));
+  assert.match(text, /^upstream\.lab:5000 +9\.0 MB +\d+ /m);
+  assert.match(text, new RegExp(`^${first.address}:29984: no answer: .*ECONNREFUSED`, 'm'));
+  assert.match(text, /exit 1\n$/);
+});
