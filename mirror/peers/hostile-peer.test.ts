@@ -19,6 +19,7 @@ import { createSessions, SESSION_PROTOCOL } from './sessions.ts';
 /** More than what is kept and verified before the client gets any. */
 const LARGE = randomBytes(2 * 1024 * 1024);
 const HALF = LARGE.length / 2;
+const CONTAINERD = { headers: { 'user-agent': 'containerd/2.4.2' } };
 
 interface Asked {
   readonly digest: string;
@@ -271,17 +272,37 @@ test('containerd, which compares what it gets, is sent elsewhere when it asks ag
   const honest = await startTestMirror(t, { name: 'honest', hub, encryption: 'off' });
   honest.store.put(LARGE);
   await honest.advertise();
-  const containerd = { headers: { 'user-agent': 'containerd/2.4.2' } };
   const url = `${asker.url}/v2/library/app/blobs/${digest}`;
 
-  const wrong = await ask(url, containerd);
-  const right = await ask(url, containerd);
+  const wrong = await ask(url, CONTAINERD);
+  const right = await ask(url, CONTAINERD);
 
   assert.equal(wrong.isShort, false);
   assert.ok(!wrong.body.equals(LARGE));
   assert.ok(right.body.equals(LARGE));
   await until(t, async () => (await counted(asker, 'miroir_peer_bans_total')) === 1);
 });
+
+for (const difference of [9, -9]) {
+  test(`a peer whose content is ${difference} bytes longer than the manifest says is passed over`, async (t) => {
+    const hub = createMemoryHub();
+    const asker = await startTestMirror(t, { name: 'asker', hub, encryption: 'off' });
+    const digest = await startHostilePeer(t, hub, 'off', ({ socket, digest }) => {
+      const bytes = difference < 0 ? LARGE.subarray(0, difference) : Buffer.concat([LARGE, Buffer.alloc(difference)]);
+      socket.write(Buffer.concat([Buffer.from(head(digest, bytes.length)), bytes]));
+    });
+    const honest = await startTestMirror(t, { name: 'honest', hub, encryption: 'off' });
+    honest.store.put(LARGE);
+    const descriptor = { mediaType: 'application/vnd.oci.image.layer.v1.tar', digest, size: LARGE.length };
+    const manifest = honest.store.put(Buffer.from(JSON.stringify({ schemaVersion: 2, layers: [descriptor] })));
+    await honest.advertise();
+    await ask(`${asker.url}/v2/library/app/manifests/${manifest}`, CONTAINERD);
+
+    const { body } = await ask(`${asker.url}/v2/library/app/blobs/${digest}`, CONTAINERD);
+
+    assert.ok(body.equals(LARGE));
+  });
+}
 
 test('what arrived in the store makes no peer a suspect', async (t) => {
   const hub = createMemoryHub();
@@ -291,12 +312,11 @@ test('what arrived in the store makes no peer a suspect', async (t) => {
     count += 1;
     socket.write(Buffer.concat([Buffer.from(head(digest)), LARGE]));
   });
-  const containerd = { headers: { 'user-agent': 'containerd/2.4.2' } };
   const url = `${asker.url}/v2/library/app/blobs/${digest}`;
 
-  await ask(url, containerd);
+  await ask(url, CONTAINERD);
   asker.arrived(digest);
-  const again = await ask(url, containerd);
+  const again = await ask(url, CONTAINERD);
 
   assert.ok(again.body.equals(LARGE));
   assert.equal(count, 2);

@@ -35,6 +35,8 @@ export interface RelayPlan {
   readonly verifies: boolean;
   /** Larger than any honest content of this kind. */
   readonly sizeBytesMax: number;
+  /** How large the whole is, where that is known before a peer tells. */
+  readonly sizeBytes?: number | undefined;
 }
 
 interface Attempt {
@@ -159,6 +161,9 @@ function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
   const isPossible =
     sizeBytes <= state.plan.sizeBytesMax && (state.offset < end || (sizeBytes === 0 && state.offset === 0));
   if (!isPossible) return lose(state, attempt, 'misbehaved', [{ type: 'cancel', attempt: id }]);
+  if (state.plan.sizeBytes !== undefined && state.plan.sizeBytes !== sizeBytes) {
+    return lose(state, attempt, 'misbehaved', [{ type: 'cancel', attempt: id }]);
+  }
   if (state.size !== undefined && state.size.wholeBytes !== sizeBytes) {
     // One of the two is wrong, and it may as well be the one before.
     return lose(state, attempt, 'unavailable', [{ type: 'cancel', attempt: id }]);

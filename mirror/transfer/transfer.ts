@@ -9,6 +9,7 @@ import type { OpenContent, Store, TagRecord } from '../store/store.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
 import { createManifestCache } from './manifest-cache.ts';
 import type { TransferMetrics } from './metrics.ts';
@@ -113,6 +114,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const resolver = createResolver({ ...deps, peers });
   const relayDeps = { client, peers, log, metrics: deps.metrics };
   const unconfirmed = createUnconfirmed({ now });
+  const sizes = createKnownSizes();
   let isAuditing = false;
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
@@ -137,9 +139,14 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
 
   const manifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
     const own = await orAbsent(local.manifest(wanted.digest, signal), wanted.digest);
-    if (own !== undefined) return { manifest: own, source: 'local' } as const;
+    if (own !== undefined) {
+      sizes.learn(own);
+      return { manifest: own, source: 'local' } as const;
+    }
     const theirs = fetched.get(wanted.digest) ?? (await orAbsent(fetchManifest(wanted, known, signal), wanted.digest));
-    return theirs === undefined ? undefined : ({ manifest: theirs, source: 'peer' } as const);
+    if (theirs === undefined) return undefined;
+    sizes.learn(theirs);
+    return { manifest: theirs, source: 'peer' } as const;
   };
 
   /** What is not held, or not whole, is asked of peers. A store that cannot be read is a fault. */
@@ -205,7 +212,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     find: Find,
     signal: AbortSignal,
   ) => {
-    const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX };
+    const sizeBytes = sizes.of(wanted.digest);
+    const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, sizeBytes };
     return runRelay(relayDeps, { plan, firstByteTimeoutMs }, { ...wanted, kind: 'blob' }, find, signal);
   };
 
