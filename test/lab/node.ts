@@ -50,7 +50,11 @@ export interface LabNode {
   /** Runs `miroir configure`; containerd reads what it writes at the next pull. */
   configure(extraArgs?: readonly string[], signal?: AbortSignal): Promise<Output>;
   /** Starts the node's mirror, member of a swarm of all the lab's nodes; resolves when it is ready. Its own flags go before the lab's. */
-  startMirror(extraArgs?: readonly string[], signal?: AbortSignal): Promise<Program>;
+  startMirror(
+    extraArgs?: readonly string[],
+    signal?: AbortSignal,
+    env?: Readonly<Record<string, string>>,
+  ): Promise<Program>;
   /** Does nothing when no mirror runs. */
   stopMirror(signal?: NodeJS.Signals): Promise<void>;
   mirror(): Program | undefined;
@@ -232,10 +236,14 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
       const registries = ['--registries', `${options.upstreamHost}=http://${options.upstreamHost}`];
       return exec([...MIROIR, 'configure', ...registries, ...extraArgs], {}, configureSignal);
     },
-    startMirror: async (extraArgs = [], mirrorSignal = never) => {
+    startMirror: async (extraArgs = [], mirrorSignal = never, env = {}) => {
       const { members, swarmKeyFile } = options;
       const flags = { advertiseAddress: address, members, swarmKeyFile, extraArgs };
-      mirror = await startMirror({ start, fetch: (url) => fetchInside(holder, url, {}) }, flags, mirrorSignal);
+      const deps = {
+        start: (program: string, argv: readonly string[]) => start(program, argv, env),
+        fetch: (url: string) => fetchInside(holder, url, {}),
+      };
+      mirror = await startMirror(deps, flags, mirrorSignal);
       return mirror;
     },
     stopMirror: async (kind) => {
@@ -258,7 +266,11 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
       await containerd.stop(kind);
       await startContainerd(never);
     },
-    kill: () => killHolder(holder),
+    kill: async () => {
+      await killHolder(holder);
+      // The kernel takes a while to remove a network, and the cable with it, after the last of its processes.
+      await run(enteringNetwork(keeper, ['ip', 'link', 'delete', link]), {}, never).catch(() => {});
+    },
     freeze: () => signalAll('SIGSTOP'),
     thaw: () => signalAll('SIGCONT'),
   };
