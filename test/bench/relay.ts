@@ -1,11 +1,11 @@
-/** A blob through a peer, side by side with the same blob straight from Debian's docker-registry. */
+/** A blob through a peer, side by side with the same blob through an nginx that passes on what another one serves. */
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { type BenchOptions, type BenchResult, median, rounded } from './bench.ts';
-import { startDockerRegistry } from './contestants/docker-registry.ts';
+import { atLeast, atMost, type BenchOptions, type BenchResult, median, rounded } from './bench.ts';
 import { download } from './contestants/download.ts';
+import { startNginx } from './contestants/nginx.ts';
 import { buildMirror, type Contestant } from './contestants/process.ts';
 
 const BLOB_BYTES = 300 * 1024 * 1024;
@@ -13,11 +13,12 @@ const ROUNDS = 7;
 const REPOSITORY = 'bench/app';
 
 interface Way {
-  readonly name: string;
+  readonly server: 'miroir' | 'nginx';
+  readonly encryption: 'on' | 'off';
   readonly address: string;
   /** Who works for it: the one that the client asks, and the holder behind it. */
   readonly asked: Contestant;
-  readonly holder?: Contestant;
+  readonly holder: Contestant;
 }
 
 interface Sample {
@@ -44,10 +45,12 @@ export async function run({ progress, signal }: BenchOptions): Promise<BenchResu
     for (const encryption of ['on', 'off'] as const) {
       const holder = keep(await program.start(blobs, '', encryption));
       const asked = keep(await program.start(nothing, holder.peers, encryption));
-      ways.push({ name: `relay, encryption ${encryption}`, address: asked.registry, asked, holder });
+      ways.push({ server: 'miroir', encryption, address: asked.registry, asked, holder });
+      const tls = encryption === 'on';
+      const upstream = keep(await startNginx(folder, { blobs, tls }));
+      const hop = keep(await startNginx(folder, { upstream, tls }));
+      ways.push({ server: 'nginx', encryption, address: hop.address, asked: hop, holder: upstream });
     }
-    const registry = keep(await startDockerRegistry(blobs, REPOSITORY));
-    ways.push({ name: 'docker-registry', address: registry.registry, asked: registry });
     const samples = new Map<Way, Sample[]>(ways.map((way) => [way, []]));
     const target = `/v2/${REPOSITORY}/blobs/sha256:${hex}`;
     for (let round = 0; round <= ROUNDS && !signal.aborted; round += 1) {
@@ -57,8 +60,7 @@ export async function run({ progress, signal }: BenchOptions): Promise<BenchResu
       }
       progress(`round ${round} of ${ROUNDS}`);
     }
-    const rows = [...samples].map(([way, taken]) => summarize(way, taken));
-    return { name: 'relay', unit: 'GB/s and CPU-seconds per GB, medians', rows, limits: [] };
+    return summarize(samples);
   } finally {
     for (const contestant of running) await contestant.stop();
     await fs.rm(folder, { recursive: true });
@@ -67,22 +69,44 @@ export async function run({ progress, signal }: BenchOptions): Promise<BenchResu
 
 async function measure({ address, asked, holder }: Way, target: string): Promise<Sample> {
   const askedBefore = asked.cpuSeconds();
-  const holderBefore = holder?.cpuSeconds() ?? 0;
+  const holderBefore = holder.cpuSeconds();
   const gigabytes = BLOB_BYTES / 1e9;
   const speed = gigabytes / (await download(address, target));
   return {
     speed,
     askedCpu: (asked.cpuSeconds() - askedBefore) / gigabytes,
-    holderCpu: ((holder?.cpuSeconds() ?? 0) - holderBefore) / gigabytes,
+    holderCpu: (holder.cpuSeconds() - holderBefore) / gigabytes,
   };
 }
 
-function summarize({ name, asked, holder }: Way, samples: readonly Sample[]) {
+function summarize(samples: ReadonlyMap<Way, readonly Sample[]>): BenchResult {
+  const medians = [...samples].map(([way, taken]) => ({
+    way,
+    speed: median(taken.map(({ speed }) => speed)),
+    askedCpu: median(taken.map(({ askedCpu }) => askedCpu)),
+    holderCpu: median(taken.map(({ holderCpu }) => holderCpu)),
+  }));
+  const rows = medians.map(({ way, speed, askedCpu, holderCpu }) => ({
+    relay: `${way.server}, encryption ${way.encryption}`,
+    'GB/s': rounded(speed),
+    'CPU-s/GB': rounded(askedCpu),
+    'holder CPU-s/GB': rounded(holderCpu),
+    'RSS MB': Math.round(way.asked.rssMegabytes()),
+  }));
+  const ratio = (encryption: Way['encryption'], field: 'speed' | 'askedCpu') => {
+    const of = (server: Way['server']) =>
+      medians.find(({ way }) => way.server === server && way.encryption === encryption)?.[field] ?? Number.NaN;
+    return of('miroir') / of('nginx');
+  };
   return {
-    way: name,
-    'GB/s': rounded(median(samples.map(({ speed }) => speed))),
-    'CPU-s/GB': rounded(median(samples.map(({ askedCpu }) => askedCpu))),
-    'holder CPU-s/GB': holder === undefined ? '' : rounded(median(samples.map(({ holderCpu }) => holderCpu))),
-    'RSS MB': Math.round(asked.rssMegabytes()),
+    name: 'relay',
+    unit: 'GB/s and CPU-seconds per GB, medians',
+    rows,
+    limits: [
+      atLeast("an encrypted relay's throughput, of nginx's", ratio('on', 'speed'), 1),
+      atMost("an encrypted relay's CPU, of nginx's", ratio('on', 'askedCpu'), 0.9),
+      atLeast("a plain relay's throughput, of nginx's", ratio('off', 'speed'), 1.3),
+      atMost("a plain relay's CPU, of nginx's", ratio('off', 'askedCpu'), 0.6),
+    ],
   };
 }

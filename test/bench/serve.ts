@@ -1,4 +1,4 @@
-/** Serving what this node holds, side by side with Debian's docker-registry on the same file. */
+/** Serving what this node holds, side by side with Debian's docker-registry and nginx's sendfile on the same file. */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { atLeast, atMost, type BenchOptions, type BenchResult, median, rounded } from './bench.ts';
 import { startDockerRegistry } from './contestants/docker-registry.ts';
 import { download } from './contestants/download.ts';
+import { startNginx } from './contestants/nginx.ts';
 import { buildMirror, type Contestant } from './contestants/process.ts';
 
 const BLOB_BYTES = 300 * 1024 * 1024;
@@ -17,6 +18,9 @@ const DOWNLOADS_PER_ROUND = 3;
 const CLIENTS = 4;
 const WRK_SECONDS = 5;
 const REPOSITORY = 'bench/app';
+
+const SERVERS = ['miroir', 'docker-registry', 'nginx'] as const;
+type Server = (typeof SERVERS)[number];
 
 interface Samples {
   readonly gigabytesPerSecond: number[];
@@ -35,12 +39,18 @@ export async function run({ progress, signal }: BenchOptions): Promise<BenchResu
     running.push(mirror);
     const registry = await startDockerRegistry(blobs, REPOSITORY);
     running.push(registry);
+    const nginx = await startNginx(folder, { blobs, tls: false });
+    running.push(nginx);
     const blobTarget = `/v2/${REPOSITORY}/blobs/${blob}`;
-    const contestants = { miroir: mirror, 'docker-registry': registry };
-    const samples = { miroir: emptySamples(), 'docker-registry': emptySamples() };
+    const contestants = {
+      miroir: { process: mirror, address: mirror.registry },
+      'docker-registry': { process: registry, address: registry.registry },
+      nginx: { process: nginx, address: nginx.address },
+    };
+    const samples = { miroir: emptySamples(), 'docker-registry': emptySamples(), nginx: emptySamples() };
     for (let round = 0; round <= ROUNDS && !signal.aborted; round += 1) {
-      for (const name of ['miroir', 'docker-registry'] as const) {
-        const sample = await measure(contestants[name], contestants[name].registry, blobTarget);
+      for (const name of SERVERS) {
+        const sample = await measure(contestants[name].process, contestants[name].address, blobTarget);
         if (round > 0) add(samples[name], sample); // The first round only warms up.
       }
       progress(`round ${round} of ${ROUNDS}`);
@@ -57,13 +67,13 @@ export async function run({ progress, signal }: BenchOptions): Promise<BenchResu
 }
 
 function summarize(
-  samples: Readonly<Record<'miroir' | 'docker-registry', Samples>>,
+  samples: Readonly<Record<Server, Samples>>,
   peakMegabytes: number,
   requestsPerSecond: number,
 ): BenchResult {
-  const speed = (name: 'miroir' | 'docker-registry') => median(samples[name].gigabytesPerSecond);
-  const cpu = (name: 'miroir' | 'docker-registry') => median(samples[name].cpuSecondsPerGigabyte);
-  const rows = (['miroir', 'docker-registry'] as const).map((name) => ({
+  const speed = (name: Server) => median(samples[name].gigabytesPerSecond);
+  const cpu = (name: Server) => median(samples[name].cpuSecondsPerGigabyte);
+  const rows = SERVERS.map((name) => ({
     server: name,
     'GB/s': rounded(speed(name)),
     'CPU-s/GB': rounded(cpu(name)),
@@ -79,6 +89,8 @@ function summarize(
     limits: [
       atLeast("a hit's throughput, of docker-registry's", speed('miroir') / speed('docker-registry'), 0.9),
       atMost("a hit's CPU, of docker-registry's", cpu('miroir') / cpu('docker-registry'), 1.2),
+      atLeast("a hit's throughput, of nginx's", speed('miroir') / speed('nginx'), 0.95),
+      atMost("a hit's CPU, of nginx's", cpu('miroir') / cpu('nginx'), 1),
       atLeast('small manifests per second on one core', requestsPerSecond, 5000),
       atMost('MB of memory while serving 300 MiB to four clients', peakMegabytes, 128),
     ],

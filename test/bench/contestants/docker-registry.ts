@@ -1,16 +1,12 @@
 import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
-import net from 'node:net';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort, untilListening } from './ports.ts';
 import { type Contestant, contestant } from './process.ts';
 
 export interface DockerRegistry extends Contestant {
   readonly registry: string;
 }
-
-/** How long Debian's docker-registry may take to listen. */
-const START_TIMEOUT_MS = 10_000;
 
 /** Debian's docker-registry on a folder of blobs, with its log off. The blobs are linked into its layout, not copied. */
 export async function startDockerRegistry(folder: string, repository: string): Promise<DockerRegistry> {
@@ -44,24 +40,4 @@ http: { addr: "127.0.0.1:${port}" }
   });
   await Promise.race([untilListening(port), failed]);
   return { ...contestant(child), registry: `127.0.0.1:${port}` };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-async function untilListening(port: number): Promise<void> {
-  for (const giveUpAt = Date.now() + START_TIMEOUT_MS; Date.now() < giveUpAt; await sleep(50)) {
-    const isUp = await new Promise<boolean>((resolve) => {
-      const socket = net.connect(port, '127.0.0.1');
-      socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
-      socket.once('connect', () => socket.destroy());
-    });
-    if (isUp) return;
-  }
-  throw new Error('docker-registry does not listen');
 }
