@@ -41,6 +41,7 @@ image: debian node_modules ## The container image, built and run here without a 
 
 .PHONY: bench
 bench: setup build ## Every benchmark, as tables
+	@scripts/debian-packages.sh bench
 	@npm run --silent bench
 
 .PHONY: docs

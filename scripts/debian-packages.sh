@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the lab's nodes and its upstream are made of, where they are missing.
+# Installs the Debian packages that the lab's nodes and its upstream are made of, where they are missing; with `bench`,
+# those that the benchmarks compare with, too.
 set -euo pipefail
 
 packages=(
@@ -13,6 +14,8 @@ packages=(
 # Either of two packages that exclude each other will do: asks a node's mirror from inside of the node.
 command -v busybox > /dev/null || packages+=(busybox-static)
 command -v npm > /dev/null || packages+=(nodejs npm) # Only to run npm ci, which brings the Node that the project uses.
+
+if [[ ${1:-} == bench ]]; then packages+=(nginx-light openssl wrk); fi
 
 missing=()
 for package in "${packages[@]}"; do
