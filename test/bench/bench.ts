@@ -19,6 +19,12 @@ export interface BenchOptions {
   /** Says how far the run is; the table goes elsewhere. */
   readonly progress: (line: string) => void;
   readonly signal: AbortSignal;
+  /** How often to repeat what is repeated; undefined: as often as the benchmark itself finds right. Not all listen to it. */
+  readonly rounds: number | undefined;
+  /** Of many cases the most telling ones only. Not all listen to it. */
+  readonly isQuick: boolean;
+  /** Cases whose name contains it only. Not all listen to it. */
+  readonly only: string | undefined;
 }
 
 export type Bench = (options: BenchOptions) => Promise<BenchResult>;

@@ -1,0 +1,113 @@
+/** Nodes that pull the same image, and what that costs the registry: the part that `herd` and `rolling` share. */
+import { createLab, type Lab } from '../../lab/lab.ts';
+import type { LabNode } from '../../lab/node.ts';
+import type { PushedImage } from '../../lab/push.ts';
+import type { UpstreamStats } from '../../lab/upstream/ledger.ts';
+import type { Behaviour } from '../../lab/upstream/proxy.ts';
+
+const MEGABYTE = 1_000_000;
+
+export const IMAGES = {
+  '4x25 MB': Array.from({ length: 4 }, () => ({ bytes: 25 * MEGABYTE })),
+  '1x300 MB': [{ bytes: 300 * MEGABYTE }],
+} as const;
+export type ImageName = keyof typeof IMAGES;
+
+export interface HerdCase {
+  readonly nodes: number;
+  readonly image: ImageName;
+  readonly latencyMs: number;
+  readonly auth: 'open' | 'token';
+  readonly throttle: NonNullable<Behaviour['throttle']>;
+  /** Bytes per second that each node's network card sends. */
+  readonly sendRate?: number;
+}
+
+/** What one image, pulled by all, cost. */
+export interface HerdRun {
+  /** Bytes of blobs that the registry sent, by the bytes that they have. */
+  readonly copies: number;
+  readonly blobGetsMax: number;
+  readonly manifestGetsMax: number;
+  readonly ms: number;
+  /** The same image pulled by a node without a mirror, with the registry to itself. */
+  readonly aloneMs: number;
+}
+
+/** Both generations, as a cluster has them while it is being upgraded. */
+const CONTAINERDS = ['2.4', '1.6.20'] as const;
+const CREDENTIALS = { username: 'lab', password: 'secret' };
+
+export interface HerdLab {
+  /** Pushes a new image, has a node without a mirror pull it, and then all the others as `pullAll` says. */
+  run(pullAll: (nodes: readonly Puller[]) => Promise<unknown>): Promise<HerdRun>;
+  readonly lab: Lab;
+  down(): Promise<void>;
+}
+
+export interface Puller {
+  pull(): Promise<void>;
+}
+
+export async function createHerdLab(wanted: HerdCase, signal: AbortSignal): Promise<HerdLab> {
+  const wishes = Array.from({ length: wanted.nodes }, (_, index) => ({
+    containerd: CONTAINERDS[index % CONTAINERDS.length] as string,
+  }));
+  const lab = await createLab({ nodes: [...wishes, { containerd: CONTAINERDS[0] }] }, signal);
+  try {
+    const nodes = lab.nodes.slice(0, -1);
+    const alone = lab.nodes.at(-1) as LabNode;
+    const members = nodes.map(({ address }) => address).join(',');
+    for (const node of nodes) await node.configure([], signal);
+    await Promise.all(nodes.map((node) => node.startMirror(['--members', members], signal)));
+    if (wanted.sendRate !== undefined) {
+      for (const node of nodes) await node.limitRate({ send: wanted.sendRate }, signal);
+    }
+    await lab.upstream.delay(wanted.latencyMs);
+    await lab.upstream.throttle(wanted.throttle);
+    if (wanted.auth === 'token') await lab.upstream.lock('token', CREDENTIALS);
+    let count = 0;
+    return {
+      lab,
+      run: async (pullAll) => {
+        count += 1;
+        const spec = { seed: `herd ${count}`, layers: IMAGES[wanted.image] };
+        const image = await lab.upstream.push(`bench/herd:v${count}`, spec, signal);
+        const pull = (node: LabNode) =>
+          node.pull(image.reference, wanted.auth === 'token' ? { auth: CREDENTIALS } : {}, signal);
+        const { ms: aloneMs } = await pull(alone);
+        await lab.upstream.resetStats();
+        const startedAt = performance.now();
+        await pullAll(nodes.map((node) => ({ pull: async () => void (await pull(node)) })));
+        const ms = performance.now() - startedAt;
+        const cost = costOf(image, await lab.upstream.stats());
+        await Promise.all(lab.nodes.map((node) => node.removeImage(image.reference, signal)));
+        return { ...cost, ms, aloneMs };
+      },
+      down: () => lab.down(),
+    };
+  } catch (error) {
+    await lab.down();
+    throw error;
+  }
+}
+
+function costOf({ manifests }: PushedImage, { byDigest }: UpstreamStats): Omit<HerdRun, 'ms' | 'aloneMs'> {
+  const blobs = manifests.flatMap(({ config, layers }) => [config, ...layers]);
+  const gets = (digest: string) => byDigest[digest]?.gets ?? 0;
+  const bytes = blobs.reduce((sum, { digest }) => sum + (byDigest[digest]?.bytes ?? 0), 0);
+  return {
+    copies: bytes / blobs.reduce((sum, { size }) => sum + size, 0),
+    blobGetsMax: Math.max(...blobs.map(({ digest }) => gets(digest))),
+    manifestGetsMax: Math.max(...manifests.map(({ digest }) => gets(digest))),
+  };
+}
+
+/** Whether a run cost the registry what one node costs it. */
+export function isOneCopy({ copies, blobGetsMax, manifestGetsMax }: HerdRun): boolean {
+  return copies <= 1 && blobGetsMax <= 1 && manifestGetsMax <= 1;
+}
+
+export function titleOf({ nodes, image, latencyMs, auth }: HerdCase): string {
+  return `${nodes} nodes, ${image}, ${latencyMs} ms, ${auth}`;
+}
