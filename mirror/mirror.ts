@@ -158,7 +158,7 @@ async function buildParts(
     peerServer,
     router,
     advertiser,
-    createReceiving({ store, router, log }),
+    createReceiving({ store, router, log, begun: transfer.begun, ended: transfer.ended }),
     registryServer,
     verdict,
   ];

@@ -17,12 +17,12 @@ async function start(t: TestContext) {
   const router = createMemoryRouter({ hub }, { peerId: 'node', address: '10.0.0.1:1' });
   const other = createMemoryRouter({ hub }, { peerId: 'other', address: '10.0.0.2:1' });
   const store = createMemoryStore();
-  const receiving = createReceiving({ store, router, log: silentLogger });
+  const receiving = createReceiving({ store, router, log: silentLogger, begun: () => {}, ended: () => {} });
   for (const component of [router, other, receiving]) {
     await component.start(t.signal);
     t.after(() => component.stop());
   }
-  const claim = () => other.claim(digestKey(DIGEST), 0, t.signal);
+  const claim = () => other.claim(digestKey(DIGEST), { offset: 0, patienceMs: 2_000 }, t.signal);
   return { store, other, claim };
 }
 

@@ -9,6 +9,10 @@ export interface ReceivingDeps {
   readonly store: Pick<Store, 'watchIngests' | 'ingest'>;
   readonly router: Pick<Router, 'receiving' | 'gaveUp'>;
   readonly log: Logger;
+  /** The first bytes of it are here. */
+  readonly begun: (digest: Digest) => void;
+  /** No more of it will come: it is whole, or given up. */
+  readonly ended: (digest: Digest) => void;
 }
 
 /** How often the progress of what is arriving is told: several times in what a silent leader is given. */
@@ -18,7 +22,7 @@ const TELL_MS = 500;
 const FOLLOWED_MAX = 128;
 
 /** Tells the swarm what this node is receiving, so that others can get it from here while it comes. */
-export function createReceiving({ store, router, log }: ReceivingDeps): Component {
+export function createReceiving({ store, router, log, begun, ended: over }: ReceivingDeps): Component {
   const stopping = new AbortController();
   const followed = new Map<Digest, AbortController>();
   let running: Promise<unknown> = Promise.resolve();
@@ -29,7 +33,10 @@ export function createReceiving({ store, router, log }: ReceivingDeps): Componen
     if (ingest === undefined) return;
     try {
       let { availableBytes } = ingest;
+      let hasBegun = false;
       while (!ended.aborted && availableBytes < ingest.sizeBytes) {
+        if (availableBytes > 0 && !hasBegun) begun(digest);
+        hasBegun = availableBytes > 0;
         router.receiving([{ key: digestKey(digest), offset: availableBytes }]);
         // The first bytes are told at once, as others wait for them; more of them from time to time.
         if (availableBytes > 0) await delay(TELL_MS, undefined, { signal: ended });
@@ -46,6 +53,7 @@ export function createReceiving({ store, router, log }: ReceivingDeps): Componen
     for await (const event of store.watchIngests(signal)) {
       if (event.type === 'ingest-ended') {
         followed.get(event.digest)?.abort();
+        over(event.digest);
         if (!event.committed) router.gaveUp([digestKey(event.digest)]);
       } else if (followed.size < FOLLOWED_MAX && !followed.has(event.digest)) {
         const ending = new AbortController();

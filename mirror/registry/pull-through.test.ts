@@ -88,7 +88,7 @@ for (const encryption of ['on', 'off'] as const) {
       const { holder, asker } = await startPair(t);
       const digest = sha256(MANIFEST);
       const arriving = holder.store.receive(digest, MANIFEST.length);
-      await holder.router.claim(digestKey(digest), 0, t.signal);
+      await holder.router.claim(digestKey(digest), { offset: 0, patienceMs: 2_000 }, t.signal);
 
       const got = askFor(`${asker.url}/v2/library/app/manifests/${digest}`);
       arriving.write(MANIFEST);
@@ -114,7 +114,7 @@ for (const encryption of ['on', 'off'] as const) {
     const { holder, asker } = await startPair(t);
     const digest = sha256(LARGE);
     const arriving = holder.store.receive(digest, LARGE.length);
-    await holder.router.claim(digestKey(digest), 0, t.signal);
+    await holder.router.claim(digestKey(digest), { offset: 0, patienceMs: 2_000 }, t.signal);
     arriving.write(LARGE.subarray(0, ARRIVED_BYTES));
     const got = askFor(`${asker.url}/v2/library/app/blobs/${digest}`);
     await got.atLeast(ARRIVED_BYTES);

@@ -1,6 +1,6 @@
 import { createClaims } from './claims.ts';
 import { closestPlaces, type Place } from './placement.ts';
-import type { Key } from './router.ts';
+import type { Key, Want } from './router.ts';
 import type { Session, WireClaim } from './session.ts';
 import { FRAME_PROVIDERS_MAX, hashKey, type KeyHash, type WireProgress, type WireProvider } from './wire.ts';
 
@@ -23,11 +23,11 @@ interface ClaimDeskDeps {
  */
 export interface ClaimDesk {
   /** Undefined when who should know does not answer. `from` is what the answer leaves without a name. */
-  ask(key: Key, offset: number): Promise<{ readonly claim: WireClaim; readonly from?: Session } | undefined>;
+  ask(key: Key, want: Want): Promise<{ readonly claim: WireClaim; readonly from?: Session } | undefined>;
   receiving(entries: readonly WireProgress[]): void;
   gaveUp(keys: readonly KeyHash[]): void;
 
-  answer(key: KeyHash, peerId: string, offset: number): WireClaim;
+  answer(key: KeyHash, peerId: string, want: Want): WireClaim;
   received(peerId: string, entries: readonly WireProgress[]): void;
   release(peerId: string, keys: readonly KeyHash[]): void;
   removePeer(peerId: string): void;
@@ -53,13 +53,13 @@ export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
     return address === undefined ? [] : [{ peer: { peerId, address } }];
   };
 
-  const answer = (key: KeyHash, peerId: string, offset: number): WireClaim => {
+  const answer = (key: KeyHash, peerId: string, want: Want): WireClaim => {
     const holders = deps.holders(key, peerId).map(({ peer }): WireProvider => (peer === undefined ? {} : { peer }));
     if (holders.length > 0) {
-      const receivers = claims.receivers(key, peerId, offset, now()).flatMap(name);
+      const receivers = claims.receivers(key, peerId, want.offset, now()).flatMap(name);
       return { role: 'held', providers: [...holders, ...receivers].slice(0, FRAME_PROVIDERS_MAX) };
     }
-    const claim = claims.claim(key, peerId, offset, now());
+    const claim = claims.claim(key, peerId, want, now());
     if (claim.role === 'lead') return { role: 'lead', providers: [] };
     return { role: 'follow', providers: claim.receivers.flatMap(name) };
   };
@@ -80,11 +80,11 @@ export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
     received,
     release,
     removePeer: (peerId) => claims.removePeer(peerId),
-    ask: async (key, offset) => {
+    ask: async (key, want) => {
       const hash = hashKey(key);
       const desk = deskOf(hash);
-      if (desk === undefined) return { claim: answer(hash, deps.selfId(), offset) };
-      const claim = await withinMs(desk.claim(hash, offset), ANSWER_MS_MAX);
+      if (desk === undefined) return { claim: answer(hash, deps.selfId(), want) };
+      const claim = await withinMs(desk.claim(hash, want), ANSWER_MS_MAX);
       return claim && { claim, from: desk };
     },
     receiving: (entries) => {

@@ -1,3 +1,4 @@
+import type { Want } from './router.ts';
 import type { KeyHash } from './wire.ts';
 
 /** What a node that wants content nobody holds is to do: fetch it from the registry, or get it from those who receive it. */
@@ -11,8 +12,8 @@ export type ClaimAnswer =
  * to the registry, and the others form a tree below it. All times are monotonic milliseconds.
  */
 export interface Claims {
-  /** `offset`: how many bytes of it the node has. One that asks again keeps its turn. */
-  claim(key: KeyHash, peerId: string, offset: number, now: number): ClaimAnswer;
+  /** One that asks again keeps its turn. */
+  claim(key: KeyHash, peerId: string, want: Want, now: number): ClaimAnswer;
   /** Those who receive it, as for `follow`, without asking anybody to lead. */
   receivers(key: KeyHash, peerId: string, offset: number, now: number): readonly string[];
   progress(key: KeyHash, peerId: string, offset: number, now: number): void;
@@ -22,8 +23,11 @@ export interface Claims {
   readonly size: number;
 }
 
-/** A leader that has shown nothing new for this long leads no more: who asks next goes to the registry. */
+/** A leader that had bytes, and has shown nothing new for this long, leads no more: who asks next goes to the registry. */
 export const LEAD_SILENT_MS_MAX = 1_900;
+/** One that has shown no byte is waited for as long as who asks finds right for the registry, within these. */
+const PATIENCE_MS_MIN = 300;
+const PATIENCE_MS_MAX = 10_000;
 /** Receivers tell of their progress every second. */
 const RECEIVER_SILENT_MS_MAX = 10_000;
 /** A leader that feeds two keeps up with the registry even where its card is only twice as fast. */
@@ -74,7 +78,7 @@ export function createClaims(): Claims {
     for (const { peerId, heardAt } of claim.receivers.values()) {
       if (now - heardAt > RECEIVER_SILENT_MS_MAX) forget(key, claim, peerId);
     }
-    if (now - claim.ledAt > LEAD_SILENT_MS_MAX) claim.leader = undefined;
+    if (now - claim.ledAt > silenceMax(claim, PATIENCE_MS_MAX)) claim.leader = undefined;
   };
 
   /** Of claims that nobody asks about again, nothing else would be forgotten. */
@@ -125,11 +129,12 @@ export function createClaims(): Claims {
     get size() {
       return claims.size;
     },
-    claim: (key, peerId, offset, now) => {
+    claim: (key, peerId, { offset, patienceMs }, now) => {
       const entered = enter(key, peerId, now);
       if (entered === undefined) return { role: 'lead' };
       const { claim, receiver } = entered;
       advance(claim, receiver, offset, now);
+      if (now - claim.ledAt > silenceMax(claim, patienceMs)) claim.leader = undefined;
       const isLeaderless = claim.leader === undefined && !isSomeoneAhead(claim, receiver, now);
       if (isLeaderless || claim.leader === peerId) {
         claim.leader = peerId;
@@ -166,6 +171,11 @@ export function createClaims(): Claims {
       }
     },
   };
+}
+
+function silenceMax({ receivers, leader }: Claim, patienceMs: number): number {
+  const hasBytes = leader !== undefined && (receivers.get(leader)?.offset ?? 0) > 0;
+  return hasBytes ? LEAD_SILENT_MS_MAX : Math.min(Math.max(patienceMs, PATIENCE_MS_MIN), PATIENCE_MS_MAX);
 }
 
 /** Whoever has more and is getting on asks, and leads, when it gets no more: until then a second copy is not worth it. */

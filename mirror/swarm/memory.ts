@@ -58,7 +58,7 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
         yield provider;
       }
     },
-    claim: async (key, offset) => {
+    claim: async (key, want) => {
       const receiving = (ids: readonly string[]) =>
         othersOf(hub, peerId)
           .filter((member) => ids.includes(member.peerId))
@@ -67,10 +67,10 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
       const holders = providersOf(hub, key, peerId);
       const at = performance.now();
       if (holders.length > 0) {
-        const receivers = receiving(hub.claims.receivers(hashKey(key), peerId, offset, at));
+        const receivers = receiving(hub.claims.receivers(hashKey(key), peerId, want.offset, at));
         return { role: 'held', providers: [...holders, ...receivers] };
       }
-      const claim = hub.claims.claim(hashKey(key), peerId, offset, at);
+      const claim = hub.claims.claim(hashKey(key), peerId, want, at);
       return claim.role === 'lead' ? claim : { role: 'follow', providers: receiving(claim.receivers) };
     },
     receiving: (receipts) => {

@@ -99,7 +99,7 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
     const { id } = request;
     switch (request.type) {
       case 'claim':
-        return { type: 'claimed', id, ...desk.answer(request.key, session.peerId, request.offset) };
+        return { type: 'claimed', id, ...desk.answer(request.key, session.peerId, request) };
       case 'receive':
         desk.received(session.peerId, request.entries);
         return { type: 'ack', id };
@@ -177,8 +177,8 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
       places = [];
       await stopped;
     },
-    claim: async (key, offset, signal) => {
-      const answered = await desk.ask(key, offset);
+    claim: async (key, want, signal) => {
+      const answered = await desk.ask(key, want);
       if (answered === undefined || signal.aborted) return { role: 'lead' };
       const { claim, from } = answered;
       if (claim.role === 'lead') return { role: 'lead' };

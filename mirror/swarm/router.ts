@@ -37,6 +37,12 @@ export interface Provider {
   readonly isReceiving?: boolean;
 }
 
+/** What a node that claims something has of it, and how long it lets another lead that shows no byte. */
+export interface Want {
+  readonly offset: number;
+  readonly patienceMs: number;
+}
+
 /** How much of some content this node has received. */
 export interface Receipt {
   readonly key: Key;
@@ -71,10 +77,10 @@ export interface Router extends Component {
    */
   lookup(key: Key, options: LookupOptions, signal: AbortSignal): AsyncIterable<Provider>;
   /**
-   * Asks who of all that want the same now fetches it; `offset` is how much of it this node has. Answers `lead` when nobody can tell, so that
+   * Asks who of all that want the same now fetches it. Answers `lead` when nobody can tell, so that
    * a pull goes on without the swarm; throws for none of these.
    */
-  claim(key: Key, offset: number, signal: AbortSignal): Promise<Claim>;
+  claim(key: Key, want: Want, signal: AbortSignal): Promise<Claim>;
   /** Tells what this node is receiving, and how far it is, to who coordinates that. To be told again every second or so. */
   receiving(receipts: readonly Receipt[]): void;
   /** Tells that this node has given these up. Of what it has received whole, `advertise` tells. */

@@ -4,6 +4,7 @@ import { formatHostPort } from '../../common/host-port.ts';
 import { canonicalIp } from './membership.ts';
 import type { DropReason } from './metrics.ts';
 import { raiseWindowRarely } from './rare-window.ts';
+import type { Want } from './router.ts';
 import {
   createFrameParser,
   FRAME_GETS_MAX,
@@ -34,7 +35,7 @@ export interface Session {
   /** Who has the key, by what the other knows. Undefined when the session ended or the answer did not come. */
   get(key: KeyHash, limit: number): Promise<readonly WireProvider[] | undefined>;
   /** What to do about content that nobody has, by what the other knows. Undefined as for `get`. */
-  claim(key: KeyHash, offset: number): Promise<WireClaim | undefined>;
+  claim(key: KeyHash, want: Want): Promise<WireClaim | undefined>;
   receive(entries: readonly WireProgress[]): Promise<boolean>;
   release(keys: readonly KeyHash[]): Promise<boolean>;
   /** To be called every second or so: keeps the session alive, or drops it. `isLate`: this process itself was held up. */
@@ -241,8 +242,8 @@ export function openSession(deps: SessionDeps): Session {
         waitingGets.push({ key, limit, settle });
         if (waitingGets.length % FRAME_GETS_MAX === 1) queueMicrotask(() => void sendWaitingGets());
       }),
-    claim: async (key, offset) => {
-      const reply = await request({ type: 'claim', key, offset });
+    claim: async (key, { offset, patienceMs }) => {
+      const reply = await request({ type: 'claim', key, offset, patienceMs });
       return reply?.type === 'claimed' ? reply : undefined;
     },
     receive: async (entries) => (await request({ type: 'receive', entries })) !== undefined,

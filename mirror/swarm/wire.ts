@@ -15,7 +15,7 @@ import { invalid, LENGTH_BYTES, Reader, Writer } from './wire-bytes.ts';
  *   ack      =
  *   get      = limit:u8 count:u16 (key:32)*                      answered by found, its lists in the order of the keys
  *   found    = count:u16 (count:u8 (peerId:text8 address:text16 tag)*)*
- *   claim    = key:32 offset:u48                                answered by claimed
+ *   claim    = key:32 offset:u48 patienceMs:u16                  answered by claimed
  *   claimed  = role:u8 count:u8 (peerId:text8 address:text16)*   role: 0 lead, 1 follow, 2 held
  *   receive  = count:u16 (key:32 offset:u48)*                    answered by ack
  *   release  = count:u16 (key:32)*                               answered by ack
@@ -69,7 +69,13 @@ export type RequestFrame =
   | { readonly type: 'add'; readonly id: number; readonly entries: readonly WireEntry[] }
   | { readonly type: 'remove'; readonly id: number; readonly keys: readonly KeyHash[] }
   | { readonly type: 'get'; readonly id: number; readonly limit: number; readonly keys: readonly KeyHash[] }
-  | { readonly type: 'claim'; readonly id: number; readonly key: KeyHash; readonly offset: number }
+  | {
+      readonly type: 'claim';
+      readonly id: number;
+      readonly key: KeyHash;
+      readonly offset: number;
+      readonly patienceMs: number;
+    }
   | { readonly type: 'receive'; readonly id: number; readonly entries: readonly WireProgress[] }
   | { readonly type: 'release'; readonly id: number; readonly keys: readonly KeyHash[] };
 
@@ -201,6 +207,7 @@ function writePayload(writer: Writer, frame: Frame): void {
     case 'claim':
       writer.key(frame.key);
       writer.u48(frame.offset);
+      writer.u16(frame.patienceMs);
       return;
     case 'claimed':
       writer.u8(ROLES.indexOf(frame.role));
@@ -253,7 +260,7 @@ function readPayload(reader: Reader, type: Frame['type'], id: number): Frame {
     case 'add':
       return { type, id, entries: reader.list(reader.count16(FRAME_ENTRIES_MAX), () => readEntry(reader)) };
     case 'claim':
-      return { type, id, key: reader.key(), offset: reader.u48() };
+      return { type, id, key: reader.key(), offset: reader.u48(), patienceMs: reader.u16() };
     case 'claimed': {
       const role = ROLES[reader.u8()];
       if (role === undefined) throw invalid('unknown role');

@@ -48,6 +48,8 @@ export function responseSink(response: ServerResponse): BodySink {
 function cutConnection(response: ServerResponse): void {
   const { socket } = response;
   if (socket === null || socket.destroyed) return;
+  // Node sends a head with the first bytes of the body, and there may have been none: without it, containerd would not come back.
+  response.flushHeaders();
   // Not `destroy`: closing a socket with unread input makes the kernel send a reset, which overtakes the last bytes.
   socket.end();
   const timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();

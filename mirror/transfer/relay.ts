@@ -56,6 +56,8 @@ export type RelayEvent =
   | { readonly type: 'verified'; readonly isRight: boolean }
   /** The time in which a first byte is of use is over. */
   | { readonly type: 'deadline' }
+  /** The client is to ask again for the rest: something else of its is to come first. */
+  | { readonly type: 'give-way' }
   | { readonly type: 'client-gone' };
 
 /** What a peer did, in the order of how bad it is. */
@@ -128,6 +130,8 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
       return takeVerdict(state, event.isRight);
     case 'deadline':
       return state.isHeadSent ? { state, actions: [] } : end(state, [{ type: 'give-up' }]);
+    case 'give-way':
+      return state.isHeadSent && state.phase === 'running' ? end(state, [{ type: 'cut' }]) : { state, actions: [] };
     case 'client-gone':
       return end(state, []);
   }

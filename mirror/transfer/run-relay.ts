@@ -41,6 +41,8 @@ export interface RelayedContent {
   /** Whose bytes were sent so far. */
   sources(): readonly Provider[];
   send(sink: BodySink): Promise<SendOutcome>;
+  /** Ends early, so that the client asks again for the rest. */
+  giveWay(): void;
   cancel(): void;
 }
 
@@ -106,6 +108,7 @@ export function runRelay(
           ...action,
           sources: () => state.sources,
           send,
+          giveWay: () => dispatch({ type: 'give-way' }),
           cancel: () => dispatch({ type: 'client-gone' }),
         });
       case 'deliver':

@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode, MiroirError } from '../../common/errors.ts';
 import { applyRange, type ByteRange, type RangeRequest } from '../../common/http/range.ts';
 import type { Logger } from '../../common/log.ts';
@@ -9,16 +8,19 @@ import type { OpenContent, Store, TagRecord } from '../store/store.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import { createFirstBytes } from './first-bytes.ts';
+import { holdSlot } from './hold-slot.ts';
 import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
 import { createManifestCache } from './manifest-cache.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
-import { isAble } from './pick-peer.ts';
 import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
+import { createSlots } from './slots.ts';
+import { cannotPostpone, findSources, type Postpone } from './sources.ts';
 import { createUnconfirmed } from './unconfirmed.ts';
 
 export interface TransferDeps {
@@ -81,10 +83,17 @@ export interface Transfer {
   blob(wanted: WantedContent, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
   /** Content has come into this node's store. */
   readonly arrived: (digest: Digest) => void;
+  /** The first bytes of it are here. */
+  readonly begun: (digest: Digest) => void;
+  /** No more of it will come. */
+  readonly ended: (digest: Digest) => void;
 }
 
 /** A dial that fails, a peer that is slow, and one that answers; then upstream is the better choice. */
 const FIRST_BYTE_TIMEOUT_MS = 3000;
+
+/** Whoever has waited long enough for another to begin needs a moment to be told to begin itself. */
+const WAIT_MORE_MS = 500;
 
 /** Image configs are a few KiB; so they are verified before the client gets any of it, and a wrong peer costs nothing. */
 const KEEP_BYTES_MAX = 1024 * 1024;
@@ -96,11 +105,6 @@ const BLOB_BYTES_MAX = 1024 ** 4;
 const FETCHED_FRESH_MS = 30_000;
 const FETCHED_BYTES_MAX = 4 * 1024 * 1024;
 
-/** How often one is told to follow somebody who then cannot send, before upstream is the better choice. */
-const VAIN_CLAIMS_MAX = 8;
-/** Who was named may be sending to enough others, and has not begun yet to receive. */
-const CLAIM_AGAIN_MS = 50;
-
 /** A large layer at a slow peer's speed; one that takes longer stays a suspect for this content, and no more. */
 const AUDIT_MS = 60_000;
 
@@ -110,11 +114,18 @@ const SIZE_ASKS_MAX = 3;
 export function createTransfer(deps: TransferDeps, options: TransferOptions = {}): Transfer {
   const { local, client, log, now } = deps;
   const firstByteTimeoutMs = options.firstByteTimeoutMs ?? FIRST_BYTE_TIMEOUT_MS;
+  /** Longer where others are sent to a slow registry: then there may be nobody to ask before its first byte. */
+  const waitMs = ({ registry, isForStore }: WantedContent) =>
+    options.firstByteTimeoutMs ??
+    Math.max(FIRST_BYTE_TIMEOUT_MS, isForStore ? firstBytes.patienceMs(registry) + WAIT_MORE_MS : 0);
   const peers = createPeerMemory({ now });
   const resolver = createResolver({ ...deps, peers });
   const relayDeps = { client, peers, log, metrics: deps.metrics };
   const unconfirmed = createUnconfirmed({ now });
   const sizes = createKnownSizes();
+  const slots = createSlots({ now, every });
+  const firstBytes = createFirstBytes({ now });
+  const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes };
   let isAuditing = false;
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
@@ -128,9 +139,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   /** `known` are asked first: they said so themselves. */
   const fetchManifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
     const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, verifies: true, sizeBytesMax: MANIFEST_BYTES_MAX };
-    const find: Find = (ended, offset) => after(known, sources(wanted, ended, offset));
+    const find: Find = (ended, offset) =>
+      after(known, findSources(sourcesDeps, wanted, { offset, postpone: cannotPostpone }, ended));
     const request = { ...wanted, kind: 'manifest' } as const;
-    const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs }, request, find, signal);
+    const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs: waitMs(wanted) }, request, find, signal);
     if (content === undefined) return undefined;
     const manifest = verifyManifest(wanted.digest, await collect(content));
     fetched.put(manifest);
@@ -189,22 +201,15 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     return sizeBytes === undefined ? undefined : ({ sizeBytes, source: 'peer' } as const);
   };
 
-  /** Who has it; then, if this node is to keep it, those who are getting it, until one is to fetch it from its registry. */
-  async function* sources({ digest, isForStore }: WantedContent, ended: AbortSignal, offset: () => number) {
-    yield* resolver.providers(digest, ended);
-    let askedAt = offset();
-    for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
-      const claim = await deps.router.claim(digestKey(digest), offset(), ended);
-      if (claim.role === 'lead') return;
-      const able = claim.providers.filter((provider) => isAble(peers.standing(provider)));
-      // Who has it was just asked in vain, and nobody else is getting it.
-      if (able.length === 0 && claim.role === 'held') return;
-      yield able;
-      vain = offset() > askedAt ? 0 : vain + 1;
-      askedAt = offset();
-      if (vain > 0) await delay(CLAIM_AGAIN_MS, undefined, { signal: ended }).catch(() => {});
-    }
-  }
+  const holding = {
+    slots,
+    sizeOf: async (digest: Digest) => {
+      const ingest = await deps.store.ingest(digest, AbortSignal.timeout(firstByteTimeoutMs));
+      await ingest?.file.close();
+      return ingest?.sizeBytes;
+    },
+    endedEmpty: (digest: Digest) => deps.router.gaveUp([digestKey(digest)]),
+  };
 
   const relay = (
     wanted: WantedContent,
@@ -214,7 +219,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   ) => {
     const sizeBytes = sizes.of(wanted.digest);
     const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, sizeBytes };
-    return runRelay(relayDeps, { plan, firstByteTimeoutMs }, { ...wanted, kind: 'blob' }, find, signal);
+    const relayOptions = { plan, firstByteTimeoutMs: waitMs(wanted) };
+    return runRelay(relayDeps, relayOptions, { ...wanted, kind: 'blob' }, find, signal);
   };
 
   const relayBlob = async (wanted: WantedContent, asked: RangeRequest | undefined, signal: AbortSignal) => {
@@ -222,8 +228,14 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     if (bounds === undefined) return undefined;
     const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
     if (suspects.length > 0) void audit(wanted, suspects);
-    const find: Find = (ended, offset) => without(suspects, sources(wanted, ended, offset));
-    const content = await relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, signal);
+    const begin = (gone: AbortSignal, postpone: Postpone) => {
+      const find: Find = (ended, offset) =>
+        without(suspects, findSources(sourcesDeps, wanted, { offset, postpone }, ended));
+      return relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, gone);
+    };
+    const part = { ...bounds, digest: wanted.digest };
+    const content = await (wanted.isForStore ? holdSlot(holding, part, begin, signal) : begin(signal, cannotPostpone));
+    if (content === undefined && wanted.isForStore) slots.led(wanted.digest);
     if (content === undefined) return undefined;
     const wasSent = () => {
       if (wanted.isForStore && content.end === content.sizeBytes) unconfirmed.sent(wanted.digest, content.sources());
@@ -264,8 +276,21 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       const own = await orAbsent(local.open(wanted.digest, signal), wanted.digest);
       return own === undefined ? relayBlob(wanted, range, signal) : localBlob(deps, own);
     },
-    arrived: (digest) => unconfirmed.arrived(digest),
+    arrived: (digest) => {
+      unconfirmed.arrived(digest);
+      firstBytes.came(digest);
+    },
+    begun: (digest) => {
+      slots.begun(digest);
+      firstBytes.came(digest);
+    },
+    ended: (digest) => slots.over(digest),
   };
+}
+
+function every(ms: number, callback: () => void): () => void {
+  const timer = setInterval(callback, ms).unref();
+  return () => clearInterval(timer);
 }
 
 function localBlob({ pool, log }: TransferDeps, { digest, sizeBytes, file }: OpenContent): FoundBlob {

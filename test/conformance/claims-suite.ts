@@ -5,6 +5,7 @@ import { eventually, joinTogether, key, type Node, type SuiteOptions, type Swarm
 
 /** So many that each member is the one that some of them are asked of. */
 const KEYS = Array.from({ length: 16 }, (_, index) => key(`claimed ${index}`));
+const WANT = { offset: 0, patienceMs: 2_000 };
 const never = new AbortController().signal;
 
 /** What every router does that knows who is receiving what. */
@@ -16,7 +17,7 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
   swarmTest('a node that is alone leads', async (swarm) => {
     const { router } = await swarm.join();
 
-    assert.equal((await router.claim(key('alone'), 0, never)).role, 'lead');
+    assert.equal((await router.claim(key('alone'), WANT, never)).role, 'lead');
   });
 
   swarmTest(
@@ -25,7 +26,7 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
       const nodes = await joinTogether(swarm, 4);
 
       for (const wanted of KEYS) {
-        const claims = await Promise.all(nodes.map(({ router }) => router.claim(wanted, 0, never)));
+        const claims = await Promise.all(nodes.map(({ router }) => router.claim(wanted, WANT, never)));
 
         const leaders = nodes.filter((_, index) => claims[index]?.role === 'lead');
         assert.equal(leaders.length, 1);
@@ -43,11 +44,11 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
 
     a.router.gaveUp(KEYS.slice(0, 8));
     await eventually(async () => {
-      for (const wanted of KEYS.slice(0, 8)) assert.equal((await b.router.claim(wanted, 0, never)).role, 'lead');
+      for (const wanted of KEYS.slice(0, 8)) assert.equal((await b.router.claim(wanted, WANT, never)).role, 'lead');
     });
     await a.router.stop();
     await eventually(async () => {
-      for (const wanted of KEYS.slice(8)) assert.equal((await c.router.claim(wanted, 0, never)).role, 'lead');
+      for (const wanted of KEYS.slice(8)) assert.equal((await c.router.claim(wanted, WANT, never)).role, 'lead');
     });
   });
 
@@ -61,8 +62,8 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
     );
 
     for (const wanted of KEYS) {
-      assert.deepEqual(named(await b.router.claim(wanted, 0, never)), [a.address]);
-      assert.deepEqual(named(await c.router.claim(wanted, 0, never)), [a.address, b.address]);
+      assert.deepEqual(named(await b.router.claim(wanted, WANT, never)), [a.address]);
+      assert.deepEqual(named(await c.router.claim(wanted, WANT, never)), [a.address, b.address]);
     }
   });
 
@@ -74,13 +75,13 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
     await eventually(async () => {
       // It may have asked before the other was heard, and lead.
       b.router.gaveUp(KEYS);
-      for (const wanted of KEYS) assert.deepEqual(named(await b.router.claim(wanted, 0, never)), [a.address]);
+      for (const wanted of KEYS) assert.deepEqual(named(await b.router.claim(wanted, WANT, never)), [a.address]);
     });
   });
 }
 
 async function lead({ router }: Node, wanted: (typeof KEYS)[number]): Promise<void> {
-  assert.equal((await router.claim(wanted, 0, never)).role, 'lead');
+  assert.equal((await router.claim(wanted, WANT, never)).role, 'lead');
 }
 
 function named(claim: Claim): readonly string[] {

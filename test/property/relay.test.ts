@@ -25,9 +25,10 @@ interface World {
   readonly content: readonly number[];
   readonly plan: RelayPlan;
   readonly scripts: readonly Script[];
-  /** After how many events the time for a first byte is over, or the client leaves. */
+  /** After how many events the time for a first byte is over, the client leaves, or is to ask again later. */
   readonly deadlineAt: number;
   readonly clientGoneAt: number;
+  readonly giveWayAt: number;
   /** How many providers are found with each answer of the lookup. */
   readonly batchSize: number;
 }
@@ -69,6 +70,7 @@ const world: fc.Arbitrary<World> = fc
     scripts: fc.array(script, { maxLength: 6 }),
     deadlineAt: fc.oneof(fc.constant(NEVER), fc.nat({ max: 20 })),
     clientGoneAt: fc.oneof(fc.constant(NEVER), fc.constant(NEVER), fc.nat({ max: 20 })),
+    giveWayAt: fc.oneof(fc.constant(NEVER), fc.constant(NEVER), fc.nat({ max: 20 })),
     batchSize: fc.integer({ min: 1, max: 3 }),
   })
   .map(({ size, start, length, keepBytesMax, verifies, ...rest }) => {
@@ -82,7 +84,7 @@ const world: fc.Arbitrary<World> = fc
   });
 
 /** Plays a world against the machine, and holds it to what an event loop may rely on. */
-function play({ content, plan, scripts, deadlineAt, clientGoneAt, batchSize }: World): Outcome {
+function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, batchSize }: World): Outcome {
   const providers = scripts.map((_, index): Provider => ({ peerId: `p${index}`, address: `10.0.0.${index}:1` }));
   let state: RelayState = startRelay(plan);
   const received: number[] = [];
@@ -180,6 +182,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, batchSize }: W
     assert.ok(count < 10_000, 'it ends');
     if (count === clientGoneAt) step({ type: 'client-gone' });
     else if (count === deadlineAt) step({ type: 'deadline' });
+    else if (count === giveWayAt) step({ type: 'give-way' });
     else {
       const next = pending.shift();
       assert.ok(next, 'it never waits for something that cannot come');
@@ -220,7 +223,7 @@ test('one peer that has all of it is enough, whatever the others do', () => {
   fc.assert(
     fc.property(world, fc.nat(), (given, seed) => {
       fc.pre(given.scripts.every(({ corruptAt, answer }) => corruptAt === undefined && answer !== 'wrong-size'));
-      fc.pre(given.deadlineAt === NEVER && given.clientGoneAt === NEVER);
+      fc.pre(given.deadlineAt === NEVER && given.clientGoneAt === NEVER && given.giveWayAt === NEVER);
       const at = seed % (given.scripts.length + 1);
       const good: Script = { answer: 'head', chunkBytes: 5 };
       const { ends } = play({ ...given, scripts: given.scripts.toSpliced(at, 0, good) });

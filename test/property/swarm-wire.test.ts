@@ -56,7 +56,9 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   fc
     .tuple(id, fc.array(fc.array(provider, { maxLength: FRAME_PROVIDERS_MAX }), { maxLength: FRAME_GETS_MAX }))
     .map(([id, providers]) => ({ type: 'found' as const, id, providers })),
-  fc.tuple(id, key, offset).map(([id, key, offset]) => ({ type: 'claim' as const, id, key, offset })),
+  fc
+    .tuple(id, key, offset, fc.nat({ max: 0xffff }))
+    .map(([id, key, offset, patienceMs]) => ({ type: 'claim' as const, id, key, offset, patienceMs })),
   fc
     .tuple(
       id,

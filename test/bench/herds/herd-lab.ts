@@ -21,6 +21,7 @@ export interface HerdCase {
   readonly throttle: NonNullable<Behaviour['throttle']>;
   /** Bytes per second that each node's network card sends. */
   readonly sendRate?: number;
+  readonly mirrorArgs?: readonly string[];
 }
 
 /** What one image, pulled by all, cost. */
@@ -59,7 +60,9 @@ export async function createHerdLab(wanted: HerdCase, signal: AbortSignal): Prom
     const alone = lab.nodes.at(-1) as LabNode;
     const members = nodes.map(({ address }) => address).join(',');
     for (const node of nodes) await node.configure([], signal);
-    await Promise.all(nodes.map((node) => node.startMirror(['--members', members], signal)));
+    await Promise.all(
+      nodes.map((node) => node.startMirror(['--members', members, ...(wanted.mirrorArgs ?? [])], signal)),
+    );
     if (wanted.sendRate !== undefined) {
       for (const node of nodes) await node.limitRate({ send: wanted.sendRate }, signal);
     }

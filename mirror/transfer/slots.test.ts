@@ -1,0 +1,145 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Digest, parseDigest } from '../../common/oci/digest.ts';
+import { createSlots } from './slots.ts';
+
+function digestOf(index: number): Digest {
+  return parseDigest(`sha256:${index.toString(16).padStart(64, '0')}`) as Digest;
+}
+
+/** Slots with a clock of their own; `pass` lets time go by, a check at a time. */
+function start() {
+  let atMs = 0;
+  let callback: (() => void) | undefined;
+  let stepMs = 0;
+  const gaveWay: number[] = [];
+  const slots = createSlots({
+    now: () => atMs,
+    every: (ms, called) => {
+      callback = called;
+      stepMs = ms;
+      return () => {
+        callback = undefined;
+      };
+    },
+  });
+  const held = new Map<number, () => void>();
+  return {
+    slots,
+    gaveWay,
+    isChecking: () => callback !== undefined,
+    follow: (index: number, hasBytes: boolean) => {
+      const giveWay = () => {
+        gaveWay.push(index);
+        held.get(index)?.();
+      };
+      held.set(index, slots.hold({ digest: digestOf(index), hasBytes: () => hasBytes, giveWay }));
+    },
+    pass: (ms: number) => {
+      for (const end = atMs + ms; atMs < end; ) {
+        atMs += stepMs || ms;
+        callback?.();
+      }
+    },
+  };
+}
+
+test('what has bytes gives way to what containerd cannot begin to fetch', () => {
+  const { slots, follow, pass, gaveWay } = start();
+  follow(1, false);
+  follow(2, true);
+  follow(3, false);
+
+  slots.led(digestOf(4));
+  pass(200);
+
+  assert.deepEqual(gaveWay, [2]);
+});
+
+test('what waits for its first byte gives way when nothing else can', () => {
+  const { slots, follow, pass, gaveWay } = start();
+  for (const index of [1, 2, 3]) follow(index, false);
+
+  slots.led(digestOf(4));
+  pass(200);
+
+  assert.deepEqual(gaveWay, [1]);
+});
+
+test('nothing gives way while a slot is free, or when nothing is to be fetched', () => {
+  const { slots, follow, pass, gaveWay, isChecking } = start();
+  follow(1, true);
+  follow(2, true);
+  slots.led(digestOf(3));
+  pass(200);
+  slots.begun(digestOf(3));
+  follow(4, true);
+  pass(200);
+
+  assert.deepEqual(gaveWay, []);
+  assert.equal(isChecking(), false);
+});
+
+test('what is being fetched takes a slot too, until it is over', () => {
+  const { slots, follow, pass, gaveWay } = start();
+  slots.led(digestOf(1));
+  slots.begun(digestOf(1));
+  follow(2, true);
+  follow(3, true);
+  slots.led(digestOf(4));
+  pass(100);
+  assert.deepEqual(gaveWay, [2]);
+
+  slots.over(digestOf(1));
+  follow(5, true);
+  pass(100);
+  assert.deepEqual(gaveWay, [2]);
+});
+
+test('the same gives way without a byte twice in a pull, so that containerd does not take it for broken', () => {
+  const { slots, follow, pass, gaveWay } = start();
+  slots.led(digestOf(9));
+  for (let round = 0; round < 20; round += 1) {
+    for (const index of [1, 2, 3]) follow(index, false);
+    pass(100);
+  }
+
+  for (const index of [1, 2, 3]) assert.equal(gaveWay.filter((one) => one === index).length, 2);
+});
+
+test('the same gives way with bytes once in a second', () => {
+  const { slots, follow, pass, gaveWay } = start();
+  slots.led(digestOf(9));
+  for (let round = 0; round < 15; round += 1) {
+    for (const index of [1, 2, 3]) follow(index, true);
+    pass(100);
+  }
+
+  for (const index of [1, 2, 3]) assert.ok(gaveWay.filter((one) => one === index).length <= 2);
+});
+
+test('what never begins is not made way for after a while', () => {
+  const { slots, follow, pass, gaveWay, isChecking } = start();
+  slots.led(digestOf(9));
+  pass(6_000);
+  for (const index of [1, 2, 3]) follow(index, true);
+  pass(1_000);
+
+  assert.deepEqual(gaveWay, []);
+  assert.equal(isChecking(), false);
+});
+
+test('whoever fetches three puts a fourth off, twice', () => {
+  const { slots } = start();
+  for (const index of [1, 2]) slots.led(digestOf(index));
+  assert.equal(slots.postpones(digestOf(4)), false);
+
+  slots.led(digestOf(3));
+
+  assert.deepEqual(
+    [1, 2, 3].map(() => slots.postpones(digestOf(4))),
+    [true, true, false],
+  );
+  slots.over(digestOf(1));
+  assert.equal(slots.postpones(digestOf(5)), false);
+});

@@ -1,0 +1,142 @@
+import type { Digest } from '../../common/oci/digest.ts';
+
+/** A request of this node's containerd that it is being answered. */
+export interface HeldRequest {
+  readonly digest: Digest;
+  /** Bytes of it went out: then ending it early costs containerd nothing but another request. */
+  readonly hasBytes: () => boolean;
+  /** Ends it early. */
+  readonly giveWay: () => void;
+}
+
+/**
+ * containerd 2 downloads a few layers at a time: each request takes a slot, one to its mirror too, until its body ends. What it
+ * was sent to its registry for waits in line for a slot like all others. While this node's slots are taken by what it follows, others
+ * wait for what it leads; when each waits for another's, nobody begins. So a request that is being answered gives way: ended
+ * early, containerd asks for the rest of it, behind what waited.
+ */
+export interface Slots {
+  /** containerd was sent to its registry for it. */
+  led(digest: Digest): void;
+  /** Bytes of it are there. */
+  begun(digest: Digest): void;
+  /** Nothing of it will come any more. */
+  over(digest: Digest): void;
+  /**
+   * Whether containerd had better ask for it later, as it has enough to fetch from its registry, and others may be ready to fetch this. Says so
+   * once in a while for the same.
+   */
+  postpones(digest: Digest): boolean;
+  /** Answers what to call when the request has ended. */
+  hold(request: HeldRequest): () => void;
+}
+
+export interface SlotsDeps {
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Calls back every so many milliseconds, until what it answers is called. */
+  readonly every: (ms: number, callback: () => void) => () => void;
+}
+
+/** containerd's max_concurrent_downloads, where nobody set it. Where it is more, a request now and then gives way in vain. */
+const SLOTS = 3;
+
+/** A request that finds a slot has its answer's first byte from a mirror within this time, or waits for somebody else. */
+const CHECK_MS = 25;
+
+/** What has not begun by then is not waited for any more by others either. */
+const PENDING_MS_MAX = 5_000;
+
+/** containerd takes four answers without a byte, one after another, for a broken registry: it gets two from here, and has two left for others. */
+const EMPTY_MAX = 2;
+/** A layer that is asked for after this time is asked for by another pull. */
+const EMPTY_KEPT_MS = 60_000;
+/** And one that has bytes gives way once in a while, whatever happens. */
+const CUT_AGAIN_MS = 1_000;
+
+/** A node pulls a few dozen layers at a time. */
+const LEADS_MAX = 1_024;
+
+interface Lead {
+  readonly atMs: number;
+  hasBegun: boolean;
+}
+
+export function createSlots({ now, every }: SlotsDeps): Slots {
+  const leads = new Map<Digest, Lead>();
+  const held = new Set<HeldRequest>();
+  /** In the order of the last time. */
+  const gaveWay = new Map<Digest, { readonly atMs: number; readonly emptyCount: number }>();
+  let stopChecking: (() => void) | undefined;
+
+  const isPending = ({ atMs, hasBegun }: Lead) => !hasBegun && now() - atMs <= PENDING_MS_MAX;
+
+  const lately = (digest: Digest) => {
+    const entry = gaveWay.get(digest);
+    return entry !== undefined && now() - entry.atMs <= EMPTY_KEPT_MS ? entry : undefined;
+  };
+
+  const note = (digest: Digest, isEmpty: boolean) => {
+    const emptyCount = (lately(digest)?.emptyCount ?? 0) + (isEmpty ? 1 : 0);
+    gaveWay.delete(digest);
+    gaveWay.set(digest, { atMs: now(), emptyCount });
+    const [oldest] = gaveWay.keys();
+    if (gaveWay.size > LEADS_MAX && oldest !== undefined) gaveWay.delete(oldest);
+  };
+
+  const mayBeEmpty = (digest: Digest) => (lately(digest)?.emptyCount ?? 0) < EMPTY_MAX;
+
+  /** One that has bytes, as that costs nothing; or one that waits for its first. */
+  const whoGivesWay = () => {
+    const isRested = (digest: Digest) => now() - (lately(digest)?.atMs ?? Number.NEGATIVE_INFINITY) > CUT_AGAIN_MS;
+    const all = [...held];
+    return (
+      all.find(({ digest, hasBytes }) => hasBytes() && isRested(digest)) ??
+      all.find(({ digest, hasBytes }) => !hasBytes() && mayBeEmpty(digest))
+    );
+  };
+
+  const check = () => {
+    const all = [...leads.values()];
+    if (!all.some(isPending)) {
+      stopChecking?.();
+      stopChecking = undefined;
+      return;
+    }
+    const taken = held.size + all.filter(({ hasBegun }) => hasBegun).length;
+    if (taken < SLOTS) return;
+    const chosen = whoGivesWay();
+    if (chosen === undefined) return;
+    note(chosen.digest, !chosen.hasBytes());
+    chosen.giveWay();
+  };
+
+  return {
+    led: (digest) => {
+      leads.delete(digest);
+      leads.set(digest, { atMs: now(), hasBegun: false });
+      const [oldest] = leads.keys();
+      if (leads.size > LEADS_MAX && oldest !== undefined) leads.delete(oldest);
+      stopChecking ??= every(CHECK_MS, check);
+    },
+    begun: (digest) => {
+      const lead = leads.get(digest);
+      if (lead !== undefined) lead.hasBegun = true;
+    },
+    over: (digest) => {
+      leads.delete(digest);
+    },
+    postpones: (digest) => {
+      const going = leads.values().filter((lead) => lead.hasBegun || isPending(lead));
+      const isLater = going.toArray().length >= SLOTS && mayBeEmpty(digest);
+      if (isLater) note(digest, true);
+      return isLater;
+    },
+    hold: (request) => {
+      held.add(request);
+      return () => {
+        held.delete(request);
+      };
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { digestKey, type Provider, type Router } from '../swarm/router.ts';
+import type { FirstBytes } from './first-bytes.ts';
+import type { PeerMemory } from './peer-memory.ts';
+import { isAble } from './pick-peer.ts';
+import type { Resolver } from './resolver.ts';
+import type { Slots } from './slots.ts';
+import type { WantedContent } from './transfer.ts';
+
+export interface SourcesDeps {
+  readonly resolver: Resolver;
+  readonly router: Pick<Router, 'claim'>;
+  readonly peers: PeerMemory;
+  readonly slots: Slots;
+  readonly firstBytes: FirstBytes;
+}
+
+export type Postpone = () => Promise<boolean>;
+
+/** For clients that would not come back. */
+export const cannotPostpone: Postpone = async () => false;
+
+export interface SourcesRequest {
+  /** How much the client has of it. */
+  readonly offset: () => number;
+  /** Lets the client ask again later; answers whether that can be done. */
+  readonly postpone: Postpone;
+}
+
+/** How often one is told to follow somebody who then cannot send, before upstream is the better choice. */
+const VAIN_CLAIMS_MAX = 8;
+/** Who was named may be sending to enough others, and has not begun yet to receive. */
+const CLAIM_AGAIN_MS = 50;
+
+/** Who has it; then, if this node is to keep it, those who are getting it, until this node is to fetch it from its registry. */
+export async function* findSources(
+  { resolver, router, peers, slots, firstBytes }: SourcesDeps,
+  { digest, registry, isForStore }: WantedContent,
+  { offset, postpone }: SourcesRequest,
+  ended: AbortSignal,
+): AsyncGenerator<readonly Provider[]> {
+  yield* resolver.providers(digest, ended);
+  if (isForStore && slots.postpones(digest) && (await postpone())) return;
+  let askedAt = offset();
+  for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
+    const want = { offset: offset(), patienceMs: firstBytes.patienceMs(registry) };
+    const claim = await router.claim(digestKey(digest), want, ended);
+    if (claim.role !== 'held') firstBytes.awaited(digest, registry);
+    if (claim.role === 'lead') return;
+    const able = claim.providers.filter((provider) => isAble(peers.standing(provider)));
+    // Who has it was just asked in vain, and nobody else is getting it.
+    if (able.length === 0 && claim.role === 'held') return;
+    yield able;
+    vain = offset() > askedAt ? 0 : vain + 1;
+    askedAt = offset();
+    if (vain > 0) await delay(CLAIM_AGAIN_MS, undefined, { signal: ended }).catch(() => {});
+  }
+}
