@@ -12,6 +12,7 @@ import { followEvents } from '../containerd/events.ts';
 import { judgeNode, stampOf } from '../containerd/verdict/judge-node.ts';
 import { createAdvertiser } from './advertiser.ts';
 import { createIntroductions } from './introductions.ts';
+import { createLoad } from './load.ts';
 import { createMirrorMetrics } from './metrics.ts';
 import { createNodeVerdict, createNodeVerdictMetrics, type NodeVerdict } from './node-verdict.ts';
 import { createPeerClient } from './peers/client.ts';
@@ -54,6 +55,10 @@ export interface MirrorOptions {
     | { readonly kind: 'file'; readonly path: string };
   readonly swarmKeyFile: string;
   readonly peerEncryption: boolean;
+  readonly uploadsPerBlob: number;
+  readonly uploadsMax: number;
+  /** Bytes per second. */
+  readonly uploadRate: number | undefined;
   /** Empty for all. */
   readonly registries: readonly ConfiguredRegistry[];
   readonly router: 'one-hop' | 'kad';
@@ -96,6 +101,7 @@ async function buildParts(
   const { store, inherit } = createInheritedTags({ store: containerd, now });
   const local = createLocalContent({ store, now });
   const pool = createBufferPool({ bytesMax: POOL_BYTES });
+  const load = createLoad();
   const router = await createRouter({ log, random, keys, metrics }, options);
   const peerClient = createPeerClient({ pool, now }, { keys, encryption });
   const transferMetrics = createTransferMetrics(metrics);
@@ -112,8 +118,14 @@ async function buildParts(
     inherit,
   });
   const peerServer = createPeerServer(
-    { store, local, pool, log, metrics: createPeersMetrics(metrics), now },
-    { address: options.peerAddress, keys, encryption },
+    { store, local, pool, log, metrics: createPeersMetrics(metrics), now, isTooBusy: load.isTooHigh },
+    {
+      address: options.peerAddress,
+      keys,
+      encryption,
+      uploads: { perBlobMax: options.uploadsPerBlob, max: options.uploadsMax },
+      uploadRate: options.uploadRate,
+    },
   );
   const advertiser = createAdvertiser({
     store,
@@ -127,7 +139,7 @@ async function buildParts(
     { certsDir: options.certsDir, registries: options.registries },
   );
   const registryServer = createRegistryServer(
-    { transfer, log, metrics: createRegistryMetrics(metrics), introductions },
+    { transfer, log, metrics: createRegistryMetrics(metrics), introductions, isTooBusy: load.isTooHigh },
     { address: options.registryAddress, registries: options.registries.map(({ name }) => name) },
   );
   const verdict = createVerdict({ log, client, metrics }, options);
@@ -155,6 +167,7 @@ async function buildParts(
       stop: () => health.close(),
     },
     closing(() => peerClient.close()),
+    load,
     peerServer,
     router,
     advertiser,

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import {
+  byteRate,
   containerdNamespace,
+  count,
   dnsName,
   duration,
   filePath,
@@ -49,6 +51,25 @@ const CASES: readonly Case[] = [
       ['100', 1],
     ],
     refuses: ['101', '-1', '0.5', '%', '1e1'],
+  },
+  {
+    title: 'a count',
+    kind: count(64),
+    takes: [
+      ['1', 1],
+      ['64', 64],
+    ],
+    refuses: ['0', '65', '-1', '1.5', '04', '1e1', 'four'],
+  },
+  {
+    title: 'a rate',
+    kind: byteRate,
+    takes: [
+      ['100KB', 100_000],
+      ['50MB', 50_000_000],
+      ['1GB/s', 1_000_000_000],
+    ],
+    refuses: ['50', '50mb', '99KB', '0MB', '1.5GB', '50Mbit', '50 MB', '9999999GB'],
   },
   { title: 'a port', kind: port, takes: [['29984', 29_984]], refuses: ['0', '65536', '0x10', ':80', 'a', '80:80'] },
   {

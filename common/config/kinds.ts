@@ -183,6 +183,33 @@ export const percentage: Kind<number> = {
   },
 };
 
+/** A whole number of at least 1. */
+export function count(max: number): Kind<number> {
+  return {
+    placeholder: 'number',
+    parse: (text) => {
+      const value = /^[1-9]\d{0,8}$/.test(text) ? Number(text) : Number.POSITIVE_INFINITY;
+      return value <= max ? { value } : problem(`${quote(text)} is not a number of 1 to ${max}`, `use 1 to ${max}`);
+    },
+  };
+}
+
+const UNIT_BYTES = { KB: 1e3, MB: 1e6, GB: 1e9 } as const;
+/** Slower than this nobody is served in time. */
+const RATE_MIN = 100 * UNIT_BYTES.KB;
+
+/** Bytes per second. */
+export const byteRate: Kind<number> = {
+  placeholder: 'rate',
+  parse: (text) => {
+    const [, digits, unit] = /^([1-9]\d{0,5})(KB|MB|GB)(?:\/s)?$/.exec(text) ?? [];
+    const value = Number(digits) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES];
+    return value >= RATE_MIN
+      ? { value }
+      : problem(`${quote(text)} is not a rate`, 'write it in bytes per second, as 500KB, 50MB or 1GB; at least 100KB');
+  },
+};
+
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 /** Beyond it timers end at once: 2^31 ms are 24 days. */
 const DURATION_MS_MAX = 14 * 24 * UNIT_MS.h;

@@ -1,7 +1,9 @@
 import { LOG_LEVELS } from '../log.ts';
 import {
   addresses,
+  byteRate,
   containerdNamespace,
+  count,
   dnsName,
   duration,
   filePath,
@@ -124,6 +126,27 @@ export const SETTINGS = {
     default: 'on',
     help: 'Whether content is encrypted between mirrors. When off, mirrors still prove the key to each other',
     example: 'off',
+  }),
+  uploadsPerBlob: withDefault({
+    commands: ['mirror'],
+    kind: count(64),
+    default: '4',
+    help: 'To how many mirrors this one sends the same blob at once; others get it from these',
+    example: '2',
+  }),
+  uploadsMax: withDefault({
+    commands: ['mirror'],
+    kind: count(512),
+    default: '64',
+    help: 'How many blobs this mirror sends to others at once; more are told to look elsewhere',
+    example: '16',
+  }),
+  uploadRate: optional({
+    commands: ['mirror'],
+    kind: byteRate,
+    unset: 'as fast as the network goes',
+    help: 'How many bytes per second of content this mirror sends to others, all together',
+    example: '50MB',
   }),
   registries: optional({
     commands: ['mirror', 'configure'],

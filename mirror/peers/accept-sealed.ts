@@ -116,7 +116,8 @@ function createSealedStream(socket: Socket, seal: Seal, open: Open): Duplex {
   socket.once('end', () => stream.push(null));
   socket.on('error', (error) => stream.destroy(error));
   socket.once('close', () => stream.destroy());
-  return stream;
+  // HTTP looks there for who is on the other end.
+  return Object.assign(stream, { remoteAddress: socket.remoteAddress });
 }
 
 function misbehaved(message: string): MiroirError {

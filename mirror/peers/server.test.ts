@@ -247,6 +247,39 @@ for (const { what, bytes } of [
   });
 }
 
+test('a node with enough to do says that it is busy', async (t) => {
+  const hub = createMemoryHub();
+  const { store, peerAddress } = await startTestMirror(t, { name: 'node', hub, isTooBusy: () => true });
+  const digest = store.put(MANIFEST);
+  const wanted = { kind: 'blob', digest, ...APP } as const;
+
+  const asked = clientOf(t, 'on', TEST_KEYS).get(peerAddress, wanted, 0, undefined, AbortSignal.timeout(5000));
+
+  await assert.rejects(asked, { code: 'ERR_PEER_BUSY' });
+});
+
+test('content leaves at the rate that is set', async (t) => {
+  const hub = createMemoryHub();
+  const { store, peerAddress } = await startTestMirror(t, { name: 'node', hub, uploadRate: 2_000_000 });
+  const digest = store.put(Buffer.alloc(1_000_000, 'slow'));
+  const wanted = { kind: 'blob', digest, ...APP } as const;
+  const startedAt = performance.now();
+
+  const body = await clientOf(t, 'on', TEST_KEYS).get(peerAddress, wanted, 0, undefined, AbortSignal.timeout(5000));
+  const received = await new Promise<number>((resolve, reject) => {
+    let count = 0;
+    const chunk = (bytes: Uint8Array, release: () => void) => {
+      count += bytes.length;
+      release();
+    };
+    body.pipe({ chunk, end: () => resolve(count), failed: reject });
+  });
+
+  assert.equal(received, 1_000_000);
+  // Half a second, less what may go at once and the last turn.
+  assert.ok(performance.now() - startedAt > 350);
+});
+
 test('one host gets so many connections and no more', async (t) => {
   const { peerAddress } = await start(t, 'off');
   const sockets = Array.from({ length: 40 }, () => net.connect(hostPort(peerAddress)));

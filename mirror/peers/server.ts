@@ -18,13 +18,16 @@ import { refuseRequest } from '../registry/request-guard.ts';
 import type { Store } from '../store/store.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
 import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
+import { createPace, type Pace, UNLIMITED } from '../transfer/pace.ts';
 import { type SendableFile, sendFile } from '../transfer/send-file.ts';
 import { acceptProof } from './accept.ts';
 import { acceptSealed } from './accept-sealed.ts';
+import { createAdmission } from './admission.ts';
 import { TLS_OPTIONS } from './dial-sealed.ts';
 import type { PeersMetrics } from './metrics.ts';
 import { peerKeys } from './proof.ts';
 import { createSessions, SESSION_PROTOCOL } from './sessions.ts';
+import { createUploads, type UploadLimits, type Uploads } from './uploads.ts';
 
 export interface PeerServerDeps {
   readonly store: Store;
@@ -33,6 +36,8 @@ export interface PeerServerDeps {
   readonly log: Logger;
   readonly metrics: PeersMetrics;
   readonly now: () => number;
+  /** Whether this node has enough to do: then it answers that it is busy, and others are asked. */
+  readonly isTooBusy: () => boolean;
 }
 
 export interface PeerServerOptions {
@@ -40,6 +45,9 @@ export interface PeerServerOptions {
   /** All are accepted: a rotation passes through the swarm node by node. */
   readonly keys: readonly SwarmKey[];
   readonly encryption: 'on' | 'off';
+  readonly uploads: UploadLimits;
+  /** Bytes per second of content to all peers together; undefined for no limit. */
+  readonly uploadRate?: number | undefined;
 }
 
 export interface PeerServer extends Component {
@@ -49,9 +57,6 @@ export interface PeerServer extends Component {
 
 /** All members of a large swarm may want the same image; beyond this they find another holder. */
 const CONNECTIONS_MAX = 512;
-
-/** One peer keeps at most 16 connections; twice that, as a restarted one's old connections linger. */
-const CONNECTIONS_PER_HOST_MAX = 32;
 
 /** A peer's request is a path and two fields. */
 const HEADER_BYTES_MAX = 4096;
@@ -66,10 +71,7 @@ const IDLE_TIMEOUT_MS = 120_000;
 const RESOLVED_AGE_FIELD = 'Miroir-Resolved-Age-Ms';
 
 const NOT_FOUND = refusal(404, 'BLOB_UNKNOWN', 'this node does not have it');
-const BUSY = refusal(429, 'TOOMANYREQUESTS', 'this node sends it to enough others');
-
-/** A node's uplink is shared by those who get the same from it; the rest get it from these, so that a herd is a tree. */
-const UPLOADS_PER_BLOB_MAX = 4;
+const BUSY = refusal(429, 'TOOMANYREQUESTS', 'this node sends to enough others');
 
 /** How long a manifest that is just arriving is waited for: as long as for the first byte of a blob. */
 const MANIFEST_WAIT_MS = 2_000;
@@ -86,7 +88,8 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
     keepAliveTimeout: IDLE_TIMEOUT_MS,
     noDelay: true,
   };
-  const context: Context = { ...deps, uploads: createUploads() };
+  const pace = options.uploadRate === undefined ? UNLIMITED : createPace(deps, options.uploadRate);
+  const context: Context = { ...deps, uploads: createUploads(options.uploads), pace };
   const handler = (request: IncomingMessage, response: ServerResponse) => {
     handle(context, request, response).catch((error: unknown) => {
       deps.log.error('peer request failed', { error });
@@ -168,38 +171,9 @@ function takeListeners(server: Server, event: string): Array<(this: Server, stre
   return listeners;
 }
 
-/** Who is connected: so many from one host, and all of them until the end. */
-function createAdmission(): { admit(socket: Socket): boolean; destroyAll(): void } {
-  const byHost = new Map<string, Set<Socket>>();
-  return {
-    admit: (socket) => {
-      const host = socket.remoteAddress ?? '';
-      const mine = byHost.get(host) ?? new Set();
-      if (mine.size >= CONNECTIONS_PER_HOST_MAX) {
-        socket.destroy();
-        return false;
-      }
-      byHost.set(host, mine.add(socket));
-      socket.once('close', () => {
-        mine.delete(socket);
-        if (mine.size === 0) byHost.delete(host);
-      });
-      return true;
-    },
-    destroyAll: () => {
-      for (const sockets of byHost.values()) for (const socket of sockets) socket.destroy();
-    },
-  };
-}
-
-interface Uploads {
-  /** False when it is sent to enough others. */
-  begin(digest: Digest): boolean;
-  end(digest: Digest): void;
-}
-
 interface Context extends PeerServerDeps {
   readonly uploads: Uploads;
+  readonly pace: Pace;
 }
 
 async function handle(deps: Context, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -262,7 +236,10 @@ async function answerWithBlob(
   signal: AbortSignal,
 ): Promise<void> {
   const content = await openOrFollow(deps, digest, signal);
-  const isBusy = content !== undefined && request.method === 'GET' && !deps.uploads.begin(digest);
+  const isSent = content !== undefined && request.method === 'GET';
+  const upload =
+    isSent && !deps.isTooBusy() ? deps.uploads.begin(digest, request.socket.remoteAddress ?? '') : undefined;
+  const isBusy = isSent && upload === undefined;
   const outcome =
     content === undefined ? 'absent' : isBusy ? 'busy' : content.growth === undefined ? 'served' : 'followed';
   deps.metrics.requests.inc({ kind: 'blob', outcome });
@@ -274,10 +251,10 @@ async function answerWithBlob(
     // Node sends the head with the first bytes, and these may be a while in coming.
     if (content.growth !== undefined) response.flushHeaders();
     const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
-    const sent = await sendFile({ pool: deps.pool, failed }, content, body.range, body.sink);
+    const sent = await sendFile({ pool: deps.pool, pace: deps.pace, failed }, content, body.range, body.sink);
     if (sent === 'sent') deps.metrics.sentBytes.inc(body.range.end - body.range.start);
   } finally {
-    if (!isBusy && request.method === 'GET') deps.uploads.end(digest);
+    upload?.();
     await content.file.close();
   }
 }
@@ -314,24 +291,6 @@ async function arrivingManifest(
   } finally {
     await ingest.file.close();
   }
-}
-
-/** How many get the same from here now. */
-function createUploads(): Uploads {
-  const counts = new Map<Digest, number>();
-  return {
-    begin: (digest) => {
-      const count = counts.get(digest) ?? 0;
-      if (count >= UPLOADS_PER_BLOB_MAX) return false;
-      counts.set(digest, count + 1);
-      return true;
-    },
-    end: (digest) => {
-      const count = (counts.get(digest) ?? 1) - 1;
-      if (count === 0) counts.delete(digest);
-      else counts.set(digest, count);
-    },
-  };
 }
 
 /** What is not here, or is not whole, is the same to a peer: it finds another holder. */

@@ -191,6 +191,17 @@ test('mirrors the registries that are listed and no others', async (t) => {
   assert.equal(other.status, 404);
 });
 
+test('answers 404 to all at once while it is too busy', async (t) => {
+  const { store, url, metrics } = await start(t, { isTooBusy: () => true });
+  const blob = store.put(BLOB);
+
+  const { status } = await ask(`${url}/v2/library/app/blobs/${blob}?ns=hub.example`);
+
+  assert.equal(status, 404);
+  const shed = await metrics.getSingleMetric('miroir_registry_shed_requests_total')?.get();
+  assert.equal(shed?.values[0]?.value, 1);
+});
+
 test('a manifest that was deleted is gone within a second or so', async (t) => {
   let nowMs = 1_000_000;
   const { store, url } = await start(t, { now: () => nowMs });

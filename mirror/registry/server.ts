@@ -19,6 +19,8 @@ export interface RegistryServerDeps {
   readonly log: Logger;
   readonly metrics: RegistryMetrics;
   readonly introductions: Introductions;
+  /** Whether it would answer later than a registry: then it answers 404 to all at once. */
+  readonly isTooBusy: () => boolean;
 }
 
 /** Whoever configures containerd for registries that nobody listed. */
@@ -61,6 +63,7 @@ const STOP_TIMEOUT_MS = 10_000;
 const NOT_MIRRORED = refusal(404, 'NAME_UNKNOWN', 'this registry is not mirrored');
 const NO_MANIFEST = refusal(404, 'MANIFEST_UNKNOWN', 'no mirror has this manifest');
 const NO_BLOB = refusal(404, 'BLOB_UNKNOWN', 'no mirror has this blob');
+const TOO_BUSY = refusal(404, 'NAME_UNKNOWN', 'this mirror is too busy to be of help');
 const DRAINING = refusal(503, 'UNAVAILABLE', 'this mirror is stopping');
 const FAULT = refusal(503, 'UNAVAILABLE', 'this mirror has a problem, see its log');
 
@@ -143,6 +146,10 @@ async function handle(context: Context, request: IncomingMessage, response: Serv
   if (path.kind === 'base') return answerBase(request, response);
   if (path.registry !== undefined && context.registries.size > 0 && !context.registries.has(path.registry)) {
     return answerRefusal(request, response, NOT_MIRRORED);
+  }
+  if (context.isTooBusy()) {
+    context.metrics.shed.inc();
+    return answerRefusal(request, response, TOO_BUSY);
   }
   const startedAt = performance.now();
   const told = (source: Source | 'none') => {

@@ -19,6 +19,7 @@ export interface RegistryMetrics {
   readonly requests: Counter<'kind' | 'source' | 'registry'>;
   readonly bytes: Counter<'source' | 'registry'>;
   readonly firstByteSeconds: Histogram<'kind' | 'source'>;
+  readonly shed: Counter;
 }
 
 /** From a cached manifest to a peer that was asked last. */
@@ -44,6 +45,11 @@ export function createRegistryMetrics(registry: MetricsRegistry): RegistryMetric
       help: 'From a request for content to the first byte of its answer, by kind and source.',
       labelNames: ['kind', 'source'],
       buckets: FIRST_BYTE_BUCKETS,
+      registers,
+    }),
+    shed: new Counter({
+      name: 'miroir_registry_shed_requests_total',
+      help: 'Requests that were answered by 404 at once because the node was too busy to answer in time.',
       registers,
     }),
   };

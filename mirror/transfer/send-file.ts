@@ -2,6 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { ByteRange } from '../../common/http/range.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import { type Pace, UNLIMITED } from './pace.ts';
 
 /** How a body ended: whole; because the client left, which is normal; or short, with its end still owed. */
 export type SendOutcome = 'sent' | 'client-gone' | 'short';
@@ -21,6 +22,8 @@ const GROWTH_TIMEOUT_MS = 2_000;
 
 export interface SendFileDeps {
   readonly pool: BufferPool;
+  /** Without one, as fast as the client takes it. */
+  readonly pace?: Pace;
   /** Told why a file could not be read to its end. */
   readonly failed: (problem: unknown) => void;
 }
@@ -30,7 +33,7 @@ export interface SendFileDeps {
  * Measured against streams it is 1.4 to 3 times as fast for half the CPU. Does not close the file.
  */
 export async function sendFile(
-  { pool, failed }: SendFileDeps,
+  { pool, failed, pace = UNLIMITED }: SendFileDeps,
   { file, growth }: SendableFile,
   { start, end }: ByteRange,
   sink: BodySink,
@@ -56,12 +59,9 @@ export async function sendFile(
         await change();
         continue;
       }
-      const { bytesRead } = await file.read(
-        buffer,
-        0,
-        Math.min(buffer.length, Math.min(end, available) - offset),
-        offset,
-      );
+      const wanted = Math.min(buffer.length, pace.pieceBytesMax, Math.min(end, available) - offset);
+      await pace.wait(wanted, sink.gone);
+      const { bytesRead } = await file.read(buffer, 0, wanted, offset);
       if (bytesRead === 0) throw new Error('the file ended early');
       offset += bytesRead;
       sink.write(buffer.subarray(0, bytesRead), () => {

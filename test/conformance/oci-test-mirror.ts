@@ -42,6 +42,8 @@ export interface TestMirrorOptions {
   readonly firstByteTimeoutMs?: number;
   readonly log?: Logger;
   readonly now?: () => number;
+  readonly isTooBusy?: () => boolean;
+  readonly uploadRate?: number;
   /** What it accepts; it connects with the first. */
   readonly keys?: readonly SwarmKey[];
 }
@@ -59,13 +61,14 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   const now = options.now ?? Date.now;
   const log = options.log ?? silentLogger;
   const local = createLocalContent({ store, now });
+  const isTooBusy = options.isTooBusy ?? (() => false);
   const client = createPeerClient(
     { pool, now },
     { keys, encryption, ...(options.clientLimits && { limits: options.clientLimits }) },
   );
   const peers = createPeerServer(
-    { store, local, pool, log, metrics: createPeersMetrics(metrics), now },
-    { address: ANY_PORT, keys, encryption },
+    { store, local, pool, log, metrics: createPeersMetrics(metrics), now, isTooBusy },
+    { address: ANY_PORT, keys, encryption, uploads: { perBlobMax: 4, max: 64 }, uploadRate: options.uploadRate },
   );
   const signal = AbortSignal.timeout(60_000);
   await peers.start(signal);
@@ -89,7 +92,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   );
   const introductions = options.introductions ?? { isFirstSeen: async () => false };
   const registry = createRegistryServer(
-    { transfer, log, metrics: createRegistryMetrics(metrics), introductions },
+    { transfer, log, metrics: createRegistryMetrics(metrics), introductions, isTooBusy },
     { address: ANY_PORT, registries: options.registries ?? [] },
   );
   await registry.start(signal);

@@ -67,10 +67,14 @@ const shared = {
   log: createLogger({ write: (line) => process.stderr.write(line), now: () => new Date() }, { level: 'warn' }),
   now: Date.now,
   random: Math.random,
+  isTooBusy: () => false,
 };
 const options = { keys, encryption: encryption === 'off' ? 'off' : 'on' } as const;
 const metrics = new MetricsRegistry();
-const peers = createPeerServer({ ...shared, metrics: createPeersMetrics(metrics) }, { ...options, address });
+const peers = createPeerServer(
+  { ...shared, metrics: createPeersMetrics(metrics) },
+  { ...options, address, uploads: { perBlobMax: 4, max: 64 } },
+);
 const client = createPeerClient(shared, options);
 const transfer = createTransfer({ ...shared, client, metrics: createTransferMetrics(metrics), inherit: () => {} });
 /** Its client keeps nothing, where a containerd would have it in its store after a transfer, and not ask again. */
