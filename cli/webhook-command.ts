@@ -57,6 +57,7 @@ function webhookOptions(config: ConfigOf<'webhook'>): WebhookOptions {
       verdictIntervalMs: config.verdictInterval,
       forgetMs: config.forgetAfter,
       incompatibleShareMax: config.incompatibleMax,
+      waitTimeoutMs: config.waitTimeout,
     },
     certificates: files
       ? { kind: 'files', ...files }

@@ -22,6 +22,12 @@ export const BYPASS_REASONS = [
 ] as const;
 export type BypassReason = (typeof BYPASS_REASONS)[number];
 
+/**
+ * Why a pod that waited waits no more: a node with a mirror is ready, or it was enough. Both are words of metrics and logs, the
+ * second of an Event too.
+ */
+export type LiftReason = 'ready' | 'timeout';
+
 /** Why a pod is left as it is. */
 export type SkipReason =
   | 'daemonset' // It must run on its node, mirror or not; a selector of ours could make it be created in a loop.

@@ -69,7 +69,7 @@ function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): read
     throw new MiroirError('ERR_KUBE_CONFIG_INVALID', 'the credentials tell no namespace: name it with --namespace');
   }
   const gate = createGate(
-    { client, log, random, metrics: createGateMetrics(metrics) },
+    { client, log, random, metrics: createGateMetrics(metrics), isOptedIn: (name) => namespaces.isOptedIn(name) },
     { ...options.gate, namespace: ownNamespace },
   );
   const admission = createAdmissionServer(

@@ -288,6 +288,13 @@ export const SETTINGS = {
     help: 'How many nodes of a hundred may be incompatible. With more of them pods are kept off none',
     example: '20',
   }),
+  waitTimeout: withDefault({
+    commands: ['webhook'],
+    kind: duration,
+    default: '5m',
+    help: 'How long a pod of gate mode wait waits at most for a node with a mirror',
+    example: '10m',
+  }),
   logLevel: withDefault({
     commands: ['mirror', 'webhook'],
     kind: oneOf(...LOG_LEVELS),

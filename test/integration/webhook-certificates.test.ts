@@ -37,7 +37,7 @@ test('authorities rotate three times under 100 creations a second: none fails, a
       version: '1.2.3',
       webhookAddress: { host: plane.address, port: WEBHOOK_PORT },
       healthAddress: { host: plane.address, port: HEALTH_PORT },
-      kubeconfig: plane.kubeconfig,
+      kubeconfig: cluster.kubeconfig,
       namespace: NAMESPACE,
       gate: {
         lease: 'miroir-webhook',
@@ -48,6 +48,7 @@ test('authorities rotate three times under 100 creations a second: none fails, a
         verdictIntervalMs: 15_000,
         forgetMs: 3_600_000,
         incompatibleShareMax: 0.5,
+        waitTimeoutMs: 300_000,
       },
       certificates: {
         kind: 'own',

@@ -6,6 +6,7 @@ import { startChildProgram } from '../lab/cluster/child-program.ts';
 import { type ControlPlane, type ControlPlaneOptions, createControlPlane } from '../lab/cluster/control-plane.ts';
 import { LabError } from '../lab/lab-error.ts';
 import { type Program, until } from '../lab/namespace.ts';
+import { grantDocumentedRights } from './webhook-rights.ts';
 
 const MIROIR = path.join(import.meta.dirname, '..', '..', 'cli', 'main.ts');
 export const NAMESPACE = 'miroir';
@@ -23,6 +24,8 @@ export const STRANGER = 'stranger';
 
 export interface WebhookCluster {
   readonly plane: ControlPlane;
+  /** Of who may do what the guide says that the webhook must. */
+  readonly kubeconfig: string;
   /** Starts `miroir webhook`; resolves when it is ready. The apiserver knows of the first replica alone, number 0. */
   startWebhook(replica?: number, flags?: readonly string[]): Promise<Program>;
   /** Puts another certificate into the files that a webhook serves. */
@@ -65,14 +68,16 @@ export async function createWebhookCluster(
     metadata: { name: CONFIGURATION },
     webhooks: webhooks(WEBHOOK_PORT, certificates === 'files' ? authority.certificate : ''),
   });
+  const kubeconfig = await grantDocumentedRights(plane, NAMESPACE);
   return {
     plane,
+    kubeconfig,
     authority,
     useCertificate,
     startWebhook: async (replica = 0, more = []) => {
       const health = `${plane.address}:${HEALTH_PORT + replica}`;
       const flags = [
-        `--kubeconfig=${plane.kubeconfig}`,
+        `--kubeconfig=${kubeconfig}`,
         `--namespace=${NAMESPACE}`,
         `--webhook-address=${plane.address}:${WEBHOOK_PORT + replica}`,
         `--health-address=${health}`,

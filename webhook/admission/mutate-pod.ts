@@ -60,7 +60,11 @@ export function mutatePod(pod: Pod, context: AdmissionContext): Mutation {
 const TOO_LARGE =
   'miroir: the pod is left as it is, since it is so large that it might not fit with what would be added';
 
-function reasonToSkip(pod: Pod, { namespace, ownNamespace }: AdmissionContext): SkipReason | undefined {
+/** Undefined when it is to be looked at. */
+export function reasonToSkip(
+  pod: Pod,
+  { namespace, ownNamespace }: Pick<AdmissionContext, 'namespace' | 'ownNamespace'>,
+): SkipReason | undefined {
   const label = pod.labels[MIRROR_LABEL];
   if (pod.annotations?.[MIRROR_POD_ANNOTATION] !== undefined) return 'mirror-pod';
   if (namespace.name === ownNamespace) return 'our-own';

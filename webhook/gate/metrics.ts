@@ -1,16 +1,19 @@
 import { Counter, Gauge, type Registry as MetricsRegistry } from 'prom-client';
-import { BYPASS_REASONS } from '../decision.ts';
-import type { Breaker, NodeCounts } from './breaker.ts';
+import { BYPASS_REASONS, type BypassReason } from '../decision.ts';
+import type { NodeCounts } from './breaker.ts';
 import type { LabelNodesMetrics } from './label-nodes.ts';
+import type { LiftGatesMetrics } from './lift-gates.ts';
 
 /** What a scrape looks at. */
 export interface GateState {
   readonly counts: () => NodeCounts | undefined;
-  readonly breaker: () => Breaker;
+  readonly bypassed: () => Readonly<Record<'block' | 'require' | 'wait', BypassReason | undefined>>;
   readonly isLeader: () => boolean;
+  /** Undefined where this replica does not follow pods. */
+  readonly pods: () => { readonly waiting: number; readonly missed: number } | undefined;
 }
 
-export interface GateMetrics extends LabelNodesMetrics {
+export interface GateMetrics extends LabelNodesMetrics, LiftGatesMetrics {
   /** Called once. */
   observe(state: GateState): void;
 }
@@ -29,14 +32,21 @@ export function createGateMetrics(registry: MetricsRegistry): GateMetrics {
     help: 'Nodes whose label, annotation or condition was written.',
     registers,
   });
+  const lifted = new Counter({
+    name: 'miroir_gate_lifted_total',
+    help: 'Pods of mode wait that were let go, by reason (ready, timeout).',
+    labelNames: ['reason'],
+    registers,
+  });
   return {
+    lifted: (reason) => lifted.inc({ reason }),
     looked: (verdict) => looks.inc({ verdict }),
     nodeWritten: () => writes.inc(),
     observe: (state) => observe(registry, state),
   };
 }
 
-function observe(registry: MetricsRegistry, { counts, breaker, isLeader }: GateState): void {
+function observe(registry: MetricsRegistry, { counts, bypassed, isLeader, pods }: GateState): void {
   const registers = [registry];
   new Gauge({
     name: 'miroir_gate_nodes',
@@ -53,7 +63,7 @@ function observe(registry: MetricsRegistry, { counts, breaker, isLeader }: GateS
     labelNames: ['mode', 'reason'],
     registers,
     collect() {
-      for (const [mode, now] of Object.entries(breaker())) {
+      for (const [mode, now] of Object.entries(bypassed())) {
         for (const reason of BYPASS_REASONS) this.set({ mode, reason }, reason === now ? 1 : 0);
       }
     },
@@ -66,4 +76,17 @@ function observe(registry: MetricsRegistry, { counts, breaker, isLeader }: GateS
       this.set(isLeader() ? 1 : 0);
     },
   });
+  for (const [name, key, help] of [
+    ['miroir_pods_waiting', 'waiting', 'Pods of mode wait that are held back now, as the leader sees them.'],
+    ['miroir_pods_missed', 'missed', 'Pods that opted in and run without the gate, as the leader sees them.'],
+  ] as const) {
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(pods()?.[key] ?? 0); // Others follow no pods: the sum over replicas is what there is.
+      },
+    });
+  }
 }

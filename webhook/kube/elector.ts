@@ -29,6 +29,8 @@ export interface ElectorTimes {
 
 export interface Elector extends Component {
   isLeader(): boolean;
+  /** Whether some replica leads, as far as this one has heard. */
+  hasLeader(): boolean;
 }
 
 /** https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/ */
@@ -56,7 +58,7 @@ export function createElector(deps: ElectorDeps, options: ElectorOptions): Elect
   let running: Promise<void> | undefined;
   let term: { readonly ending: AbortController; readonly done: Promise<void>; deadline: NodeJS.Timeout } | undefined;
   /** The lease as it was seen last, and since when it is like that. */
-  let seen = { version: '', since: 0 };
+  let seen = { version: '', since: 0, isHeld: false, leaseMs: 0 };
 
   async function run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
@@ -96,11 +98,15 @@ export function createElector(deps: ElectorDeps, options: ElectorOptions): Elect
   }
 
   function isFree({ metadata: { resourceVersion = '' }, spec = {} }: Lease): boolean {
-    if (resourceVersion !== seen.version) seen = { version: resourceVersion, since: performance.now() };
     const { holderIdentity = '', leaseDurationSeconds } = spec;
-    if (holderIdentity === '' || holderIdentity === identity) return true;
     const leaseMs = leaseDurationSeconds === undefined ? times.leaseMs : leaseDurationSeconds * 1000;
-    return performance.now() - seen.since > leaseMs;
+    const since = resourceVersion === seen.version ? seen.since : performance.now();
+    seen = { version: resourceVersion, since, isHeld: holderIdentity !== '', leaseMs };
+    return !seen.isHeld || holderIdentity === identity || isOver();
+  }
+
+  function isOver(): boolean {
+    return performance.now() - seen.since > seen.leaseMs;
   }
 
   async function write(lease: Lease | undefined, signal: AbortSignal): Promise<boolean> {
@@ -171,6 +177,7 @@ export function createElector(deps: ElectorDeps, options: ElectorOptions): Elect
       if (wasLeader) await release().catch(() => {}); // It runs out by itself.
     },
     isLeader: () => term !== undefined,
+    hasLeader: () => term !== undefined || (seen.isHeld && !isOver()),
   };
 }
 

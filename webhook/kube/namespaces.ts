@@ -12,6 +12,8 @@ export interface Namespace {
 
 export interface Namespaces extends Component {
   isSynced(): boolean;
+  /** As far as it is known here. */
+  isOptedIn(name: string): boolean;
   /** Undefined when there is none of that name. Throws what the client throws when nobody can tell. */
   find(name: string, signal: AbortSignal): Promise<Namespace | undefined>;
 }
@@ -23,6 +25,7 @@ export function createNamespaces(deps: ReflectorDeps): Namespaces {
   const reflector = createReflector<Namespace>(deps, { path, query, isMetadataOnly: true, project });
   return {
     ...reflector,
+    isOptedIn: (name) => reflector.get(name) !== undefined,
     find: async (name, signal) => {
       const known = reflector.get(name);
       if (known !== undefined) return known;
