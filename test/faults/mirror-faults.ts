@@ -4,7 +4,7 @@ import { until } from '../lab/namespace.ts';
 import type { Place } from './answers.ts';
 import type { Fault } from './fault.ts';
 import type { PeerContent } from './faulty-peer.ts';
-import { dealsWith, each, midway, signalMirror, startMirrors } from './scene.ts';
+import { dealsWith, each, midwayOf, signalMirror, startMirrors } from './scene.ts';
 
 /** How long a frozen mirror stays so before it is killed: with a kubelet half a minute, here less. */
 const LIVENESS_MS = 1_500;
@@ -90,10 +90,11 @@ export const MIRROR_FAULTS: readonly Fault[] = [
     title: 'stays, and containerd is restarted in the middle of a layer',
     source: 'node',
     before: ({ other, signal }) => other.limitRate({ send: 12_000_000 }, signal),
-    during: async (row) => {
-      await midway(row);
-      await each(row, ({ node }) => node.restartContainerd('SIGKILL'));
-    },
+    during: (row) =>
+      each(row, async (cell) => {
+        await midwayOf(row, cell);
+        await cell.node.restartContainerd('SIGKILL');
+      }),
     happensWithout: true,
     after: ({ other, signal }) => other.limitRate(undefined, signal),
     without: 'fails',

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CONTENT } from '../integration/ingested-bytes.ts';
 import type { Fault, Row } from './fault.ts';
-import { each, midway, signalMirror } from './scene.ts';
+import { each, largeLayer, midway, signalMirror } from './scene.ts';
 
 const AT_ONCE = { boundMs: 1_500, why: 'at once' };
 const NO_PROGRESS = { boundMs: 7_500, why: 'less than 64 KB in 3 s' };
@@ -115,9 +115,7 @@ export const HOLDER_FAULTS: readonly Fault[] = [
     ...slowly,
     during: async (row) => {
       await midway(row);
-      for (const { image } of row.cells) {
-        fs.truncateSync(blobFile(row, image.manifests[0]?.layers[0]?.digest ?? ''), 2_000_000);
-      }
+      for (const { image } of row.cells) fs.truncateSync(blobFile(row, largeLayer(image)), 2_000_000);
     },
     ...AT_ONCE,
   },

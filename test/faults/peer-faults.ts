@@ -21,7 +21,7 @@ interface Bound {
 }
 
 const AT_ONCE: Bound = { boundMs: 1_500, why: 'at once' };
-const NO_ANSWER: Bound = { boundMs: 3_500, why: 'no answer in 1.5 s' };
+const NO_BYTE: Bound = { boundMs: 5_000, why: 'no first byte in 3 s' };
 const NO_PROGRESS: Bound = { boundMs: 7_500, why: 'less than 64 KB in 3 s' };
 
 const peer = (name: string, title: string, does: Answer, bound: Bound, outcome: Outcome = 'pulled'): Fault => ({
@@ -66,13 +66,16 @@ export const PEER_FAULTS: readonly Fault[] = [
   ...PLACES.map(({ at, name, place }) =>
     peer(`resets-${name}`, `resets the connection ${place}`, onThe('layer', until(at, resets)), AT_ONCE),
   ),
-  peer('silent', 'takes requests and answers none', hangs, { ...NO_ANSWER, boundMs: 6_000 }),
+  peer('silent', 'takes requests and answers none', hangs, {
+    boundMs: 6_500,
+    why: 'no answer in 1.5 s, to the manifest and to its parts',
+  }),
   ...PLACES.map(({ at, name, place }) =>
     peer(
       `hangs-${name}`,
       `sends nothing more ${place}`,
       onThe('layer', until(at, hangs)),
-      at === 0 ? NO_ANSWER : NO_PROGRESS,
+      at === 0 ? NO_BYTE : NO_PROGRESS,
     ),
   ),
   peer('slow', 'sends 10 KB/s', onThe('layer', sendsAt(10_000)), NO_PROGRESS),

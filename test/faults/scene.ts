@@ -13,24 +13,29 @@ export async function each(row: Row, act: (cell: Cell) => unknown): Promise<void
 /** Enough of a layer to be in its middle. */
 const SOME_BYTES = 1_000_000;
 
-/** Resolves when each node is in the middle of its layer. */
+/** Resolves when each node is, or was, in the middle of its layer. */
 export async function midway(row: Row): Promise<void> {
-  const have = new Set<Cell>();
-  const look = () => {
-    for (const cell of row.cells) if (received(cell) >= SOME_BYTES) have.add(cell);
-    return have.size === row.cells.length;
-  };
+  await each(row, (cell) => midwayOf(row, cell));
+}
+
+export async function midwayOf({ signal }: Row, cell: Cell): Promise<void> {
+  const late = AbortSignal.any([signal, AbortSignal.timeout(MIDWAY_MS)]);
   await until(
-    look,
-    AbortSignal.any([row.signal, AbortSignal.timeout(MIDWAY_MS)]),
-    () => 'a node does not get its layer',
+    () => received(cell) >= SOME_BYTES,
+    late,
+    () => `${cell.node.name} does not get its layer`,
   );
 }
 
 const MIDWAY_MS = 20_000;
 
 function received({ node, image }: Cell): number {
-  return ingestedBytes(node, layersOf(image));
+  return ingestedBytes(node, [largeLayer(image)]);
+}
+
+/** The one that is passed on as it comes. */
+export function largeLayer({ manifests }: PushedImage): string {
+  return manifests[0]?.layers[0]?.digest ?? '';
 }
 
 export function layersOf({ manifests }: PushedImage): readonly string[] {

@@ -8,7 +8,7 @@ import type { PushedImage } from '../lab/push.ts';
 import type { UpstreamRequest } from '../lab/upstream/ledger.ts';
 import type { Cell, Fault, Measured, Outcome, Row } from './fault.ts';
 import { type FaultyPeer, honestly, type PeerContent, startFaultyPeer } from './faulty-peer.ts';
-import { layersOf } from './scene.ts';
+import { largeLayer, layersOf } from './scene.ts';
 
 /** What `concurrent_layer_fetch_buffer` makes of a layer: several requests at once. */
 const inChunks = (configToml: string) => `${configToml}
@@ -222,8 +222,9 @@ async function plainPulls(parts: RowParts, fault: Fault, name: string, signal: A
 /** The source begins to pull, slowly enough for the others to follow. */
 async function lead({ other, cells, signal, leading }: Row): Promise<void> {
   for (const { image } of cells) other.pull(image.reference, {}, leading.signal).catch(() => {}); // Leaders are broken.
+  const begins = ({ image }: Cell) => ingestedBytes(other, [largeLayer(image)]) > 0;
   await until(
-    () => ingestedBytes(other) > 0,
+    () => cells.every(begins),
     signal,
     () => `${other.name} does not begin to pull`,
   );
@@ -291,8 +292,7 @@ async function knows(node: LabNode, other: LabNode, port: number): Promise<boole
 
 /** Whether the node's mirror finds the image at another. */
 async function isFound({ node, image }: Cell): Promise<boolean> {
-  const digest = image.manifests[0]?.layers[0]?.digest;
-  const url = `http://127.0.0.1:29981/v2/${image.repository}/blobs/${digest}?ns=upstream.lab:5000`;
+  const url = `http://127.0.0.1:29981/v2/${image.repository}/blobs/${largeLayer(image)}?ns=upstream.lab:5000`;
   return (await node.fetch(url, { method: 'HEAD' })).status === 200;
 }
 
