@@ -97,6 +97,21 @@ for (const encryption of ['on', 'off'] as const) {
       assert.ok((await got.answer).body.equals(MANIFEST));
     });
 
+    test('is sent on when the holder has it no more, having asked once', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = sha256(LARGE);
+      await holder.router.advertise([{ key: digestKey(digest) }], t.signal);
+
+      const { status } = await askFor(`${asker.url}/v2/library/app/blobs/${digest}`).answer;
+
+      assert.equal(status, 404);
+      const counted = await holder.metrics.getSingleMetric('miroir_peer_requests_total')?.get();
+      assert.deepEqual(
+        counted?.values.map(({ labels, value }) => ({ outcome: labels['outcome'], value })),
+        [{ outcome: 'absent', value: 1 }],
+      );
+    });
+
     test('tells a blob by HEAD', async (t) => {
       const { holder, asker } = await startPair(t);
       const digest = holder.store.put(SMALL);

@@ -34,7 +34,8 @@ const PENALTIES: Readonly<Record<Fault, number>> = {
   // It was found by a record that is older than a deletion there: no fault of the peer.
   absent: 0,
   busy: 0,
-  unavailable: 1,
+  // A second slip within a minute is one too many: each may hold up a part of a pull for as long as an answer is waited for.
+  unavailable: 1.2,
   'broke-off': 3,
   misbehaved: 3,
   suspect: 3,

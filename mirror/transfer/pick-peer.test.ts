@@ -50,6 +50,17 @@ test('one that was not there once is asked last', () => {
   assert.equal(order(), 'cba');
 });
 
+test('one that was not there twice is left alone for a while', () => {
+  const { memory, order, nowMs } = remember();
+  memory.blame(A, 'unavailable');
+  nowMs.value = 2_000;
+  memory.blame(A, 'unavailable');
+
+  assert.equal(order(), 'bc');
+  nowMs.value = 20_000;
+  assert.equal(order(), 'bca');
+});
+
 for (const fault of ['broke-off', 'misbehaved', 'suspect'] as const satisfies readonly Fault[]) {
   test(`one that was ${fault} is left alone for a while`, () => {
     const { memory, order, nowMs } = remember();

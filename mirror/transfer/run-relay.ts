@@ -30,8 +30,16 @@ export interface RunRelayOptions {
   readonly firstByteTimeoutMs: number;
 }
 
-/** Finds who to ask. The next batch is only taken when all before came to nothing; `offset` is how far the relay is then. */
-export type Find = (signal: AbortSignal, offset: () => number) => AsyncIterable<readonly Provider[]>;
+/** How it went so far. */
+export interface Progress {
+  /** How far the relay is. */
+  readonly offset: () => number;
+  /** The addresses of those who were said to have it and do not. Who is to be receiving it may only not have begun. */
+  readonly absent: ReadonlySet<string>;
+}
+
+/** Finds who to ask. The next batch is only taken when all before came to nothing. */
+export type Find = (signal: AbortSignal, progress: Progress) => AsyncIterable<readonly Provider[]>;
 
 /** Content whose first byte is here. `send` is called once, or `cancel` is. */
 export interface RelayedContent {
@@ -64,6 +72,7 @@ export function runRelay(
   let isStepping = false;
   const over = new AbortController();
   const asked = new Map<number, Provider>();
+  const absent = new Set<string>();
   const bodies = new Map<number, PeerBody>();
   const hash = plan.verifies && plan.start === 0 ? createHash('sha256') : undefined;
   let kept: Buffer[] = [];
@@ -199,6 +208,7 @@ export function runRelay(
 
   const blame = (provider: Provider, fault: Fault) => {
     deps.peers.blame(provider, fault);
+    if (fault === 'absent' && provider.isReceiving !== true) absent.add(provider.address);
     if (fault !== 'wrong-bytes' && fault !== 'suspect') return;
     deps.log.warn(
       fault === 'suspect' ? 'one of several peers sent wrong bytes' : 'peer sent wrong bytes and is banned',
@@ -245,7 +255,7 @@ export function runRelay(
 
   const search = async () => {
     try {
-      for await (const batch of find(over.signal, () => state.offset)) {
+      for await (const batch of find(over.signal, { offset: () => state.offset, absent })) {
         const { promise: wanted, resolve } = Promise.withResolvers<void>();
         wantMore = resolve;
         dispatch({ type: 'found', providers: batch });

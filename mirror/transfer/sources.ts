@@ -4,6 +4,7 @@ import type { FirstBytes } from './first-bytes.ts';
 import type { PeerMemory } from './peer-memory.ts';
 import { isAble } from './pick-peer.ts';
 import type { Resolver } from './resolver.ts';
+import type { Progress } from './run-relay.ts';
 import type { Slots } from './slots.ts';
 import type { WantedContent } from './transfer.ts';
 
@@ -20,9 +21,7 @@ export type Postpone = () => Promise<boolean>;
 /** For clients that would not come back. */
 export const cannotPostpone: Postpone = async () => false;
 
-export interface SourcesRequest {
-  /** How much the client has of it. */
-  readonly offset: () => number;
+export interface SourcesRequest extends Progress {
   /** Lets the client ask again later; answers whether that can be done. */
   readonly postpone: Postpone;
 }
@@ -36,7 +35,7 @@ const CLAIM_AGAIN_MS = 50;
 export async function* findSources(
   { resolver, router, peers, slots, firstBytes }: SourcesDeps,
   { digest, registry, isForStore }: WantedContent,
-  { offset, postpone }: SourcesRequest,
+  { offset, absent, postpone }: SourcesRequest,
   ended: AbortSignal,
 ): AsyncGenerator<readonly Provider[]> {
   yield* resolver.providers(digest, ended);
@@ -47,7 +46,7 @@ export async function* findSources(
     const claim = await router.claim(digestKey(digest), want, ended);
     if (claim.role !== 'held') firstBytes.awaited(digest, registry);
     if (claim.role === 'lead') return;
-    const able = claim.providers.filter((provider) => isAble(peers.standing(provider)));
+    const able = claim.providers.filter((one) => isAble(peers.standing(one)) && !absent.has(one.address));
     // Who has it was just asked in vain, and nobody else is getting it.
     if (able.length === 0 && claim.role === 'held') return;
     yield able;

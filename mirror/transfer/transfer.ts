@@ -139,8 +139,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   /** `known` are asked first: they said so themselves. */
   const fetchManifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
     const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, verifies: true, sizeBytesMax: MANIFEST_BYTES_MAX };
-    const find: Find = (ended, offset) =>
-      after(known, findSources(sourcesDeps, wanted, { offset, postpone: cannotPostpone }, ended));
+    const find: Find = (ended, progress) =>
+      after(known, findSources(sourcesDeps, wanted, { ...progress, postpone: cannotPostpone }, ended));
     const request = { ...wanted, kind: 'manifest' } as const;
     const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs: waitMs(wanted) }, request, find, signal);
     if (content === undefined) return undefined;
@@ -229,8 +229,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
     if (suspects.length > 0) void audit(wanted, suspects);
     const begin = (gone: AbortSignal, postpone: Postpone) => {
-      const find: Find = (ended, offset) =>
-        without(suspects, findSources(sourcesDeps, wanted, { offset, postpone }, ended));
+      const find: Find = (ended, progress) =>
+        without(suspects, findSources(sourcesDeps, wanted, { ...progress, postpone }, ended));
       return relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, gone);
     };
     const part = { ...bounds, digest: wanted.digest };
