@@ -80,8 +80,8 @@ export const HOLDER_FAULTS: readonly Fault[] = [
     source: 'node',
     before: (row) => partition(row, true),
     after: (row) => partition(row, false),
-    boundMs: 6_000,
-    why: 'no connection in 0.5 s, several times',
+    boundMs: 4_500,
+    why: 'no connection in 0.5 s, twice; no answer to lookups',
   },
   {
     name: 'holder-unplugged',
