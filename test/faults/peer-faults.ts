@@ -67,8 +67,8 @@ export const PEER_FAULTS: readonly Fault[] = [
     peer(`resets-${name}`, `resets the connection ${place}`, onThe('layer', until(at, resets)), AT_ONCE),
   ),
   peer('silent', 'takes requests and answers none', hangs, {
-    boundMs: 6_500,
-    why: 'no answer in 1.5 s, to the manifest and to its parts',
+    boundMs: 4_500,
+    why: 'no answer in 1.5 s, twice',
   }),
   ...PLACES.map(({ at, name, place }) =>
     peer(
