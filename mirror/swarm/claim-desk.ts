@@ -33,12 +33,17 @@ export interface ClaimDesk {
   removePeer(peerId: string): void;
 }
 
-/** An answer takes as long as a lookup. Who does not give one must not hold a pull up. */
-const ANSWER_MS_MAX = 250;
+/** An answer takes as long as a lookup; on a node that is busy unpacking what all pull, a few hundred milliseconds. Without one a second copy is taken. */
+const ANSWER_MS_MAX = 1_000;
+/** Who gave none hangs, as like as not. A pull of many layers must not be held up by it for each, until it is gone from the swarm. */
+const ANSWER_AGAIN_MS_MAX = 100;
+const LATE_MS = 10_000;
 
 export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
   const { now } = deps;
   const claims = createClaims();
+  /** When who was asked last gave no answer. */
+  const lateAt = new WeakMap<Session, number>();
 
   /** Undefined: this node itself. */
   const deskOf = (key: KeyHash): Session | undefined => {
@@ -84,7 +89,10 @@ export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
       const hash = hashKey(key);
       const desk = deskOf(hash);
       if (desk === undefined) return { claim: answer(hash, deps.selfId(), want) };
-      const claim = await withinMs(desk.claim(hash, want), ANSWER_MS_MAX);
+      const isLate = now() - (lateAt.get(desk) ?? Number.NEGATIVE_INFINITY) < LATE_MS;
+      const claim = await withinMs(desk.claim(hash, want), isLate ? ANSWER_AGAIN_MS_MAX : ANSWER_MS_MAX);
+      if (claim === undefined) lateAt.set(desk, now());
+      else lateAt.delete(desk);
       return claim && { claim, from: desk };
     },
     receiving: (entries) => {

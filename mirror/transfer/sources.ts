@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger } from '../../common/log.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { FirstBytes } from './first-bytes.ts';
 import type { PeerMemory } from './peer-memory.ts';
@@ -14,6 +15,7 @@ export interface SourcesDeps {
   readonly peers: PeerMemory;
   readonly slots: Slots;
   readonly firstBytes: FirstBytes;
+  readonly log: Logger;
 }
 
 export type Postpone = () => Promise<boolean>;
@@ -33,7 +35,7 @@ const CLAIM_AGAIN_MS = 50;
 
 /** Who has it; then, if this node is to keep it, those who are getting it, until this node is to fetch it from its registry. */
 export async function* findSources(
-  { resolver, router, peers, slots, firstBytes }: SourcesDeps,
+  { resolver, router, peers, slots, firstBytes, log }: SourcesDeps,
   { digest, registry, isForStore }: WantedContent,
   { offset, absent, postpone }: SourcesRequest,
   ended: AbortSignal,
@@ -45,8 +47,17 @@ export async function* findSources(
     const want = { offset: offset(), patienceMs: firstBytes.patienceMs(registry) };
     const claim = await router.claim(digestKey(digest), want, ended);
     if (claim.role !== 'held') firstBytes.awaited(digest, registry);
-    if (claim.role === 'lead') return;
+    if (claim.role === 'lead') {
+      log.debug('told to fetch it', { digest });
+      return;
+    }
     const able = claim.providers.filter((one) => isAble(peers.standing(one)) && !absent.has(one.address));
+    log.debug('told whom to get it from', {
+      digest,
+      role: claim.role,
+      named: claim.providers.length,
+      able: able.length,
+    });
     // Who has it was just asked in vain, and nobody else is getting it.
     if (able.length === 0 && claim.role === 'held') return;
     yield able;

@@ -125,7 +125,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const sizes = createKnownSizes();
   const slots = createSlots({ now, every });
   const firstBytes = createFirstBytes({ now });
-  const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes };
+  const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
