@@ -89,6 +89,37 @@ test('a leader without a byte is waited for as long as who asks finds right', ()
   assert.equal(claims.claim(KEY, 'd', { offset: 0, patienceMs: 0 }, 4_200).role, 'follow');
 });
 
+test('who gets on is followed before who has more, but gets no more', () => {
+  const claims = createClaims();
+  for (const peer of ['a', 'b', 'c', 'd']) claims.claim(KEY, peer, from(0), 0);
+  claims.progress(KEY, 'b', 900_000, 100);
+  for (const atMs of [500, 1_000, 1_500]) {
+    claims.progress(KEY, 'a', atMs * 1000, atMs);
+    claims.progress(KEY, 'c', atMs * 500, atMs);
+  }
+
+  // The leader already feeds two.
+  assert.deepEqual(receivers(claims.claim(KEY, 'd', from(10), 1_600)), ['c', 'a', 'b']);
+});
+
+test('a leader that crawls is replaced', () => {
+  const claims = createClaims();
+  claims.claim(KEY, 'a', from(0), 0);
+  claims.claim(KEY, 'b', from(0), 0);
+  for (let atMs = 500; atMs <= 10_000; atMs += 500) claims.progress(KEY, 'a', atMs * 10, atMs);
+
+  assert.equal(claims.claim(KEY, 'b', from(90_000), 10_000).role, 'lead');
+});
+
+test('a leader that gets on at a slow registry still leads', () => {
+  const claims = createClaims();
+  claims.claim(KEY, 'a', from(0), 0);
+  claims.claim(KEY, 'b', from(0), 0);
+  for (let atMs = 500; atMs <= 10_000; atMs += 500) claims.progress(KEY, 'a', atMs * 50, atMs);
+
+  assert.equal(claims.claim(KEY, 'b', from(90_000), 10_000).role, 'follow');
+});
+
 test('without a leader who is behind follows who is ahead, for as long as that one gets on', () => {
   const claims = createClaims();
   for (const peer of ['a', 'b', 'c']) claims.claim(KEY, peer, from(0), 0);

@@ -25,11 +25,15 @@ export interface Claims {
 
 /** A leader that had bytes, and has shown nothing new for this long, leads no more: who asks next goes to the registry. */
 export const LEAD_SILENT_MS_MAX = 1_900;
+/** What is less than this in that time is nothing new: 17 KB/s, slower than any registry that is worth waiting for. */
+const PROGRESS_BYTES_MIN = 32 * 1024;
 /** One that has shown no byte is waited for as long as who asks finds right for the registry, within these. */
 const PATIENCE_MS_MIN = 300;
 const PATIENCE_MS_MAX = 10_000;
 /** Receivers tell of their progress every second. */
 const RECEIVER_SILENT_MS_MAX = 10_000;
+/** Who gets no more for now, as its containerd has put it off, is followed only when nobody else can be. */
+const STALLED_MS = 1_200;
 /** A leader that feeds two keeps up with the registry even where its card is only twice as fast. */
 const CHILDREN_FIRST = 2;
 /** Who is told to follow tries a few of them. */
@@ -46,8 +50,9 @@ interface Receiver {
   readonly turn: number;
   offset: number;
   heardAt: number;
-  /** When it last had more than before. */
+  /** When it last had markedly more than before, and how much. */
   grewAt: number;
+  grewTo: number;
   parent: string | undefined;
   depth: number;
 }
@@ -100,7 +105,16 @@ export function createClaims(): Claims {
       if (claims.size >= KEYS_MAX) forgetSilent(claims.keys(), now);
       const isFull = claims.size >= KEYS_MAX || claim.receivers.size >= RECEIVERS_A_KEY_MAX;
       if (isFull || keys.size >= KEYS_A_PEER_MAX) return undefined;
-      receiver = { peerId, turn: claim.turns, offset: 0, heardAt: now, grewAt: now, parent: undefined, depth: 0 };
+      receiver = {
+        peerId,
+        turn: claim.turns,
+        offset: 0,
+        heardAt: now,
+        grewAt: now,
+        grewTo: 0,
+        parent: undefined,
+        depth: 0,
+      };
       claim.turns += 1;
       claim.receivers.set(peerId, receiver);
       claims.set(key, claim);
@@ -110,15 +124,19 @@ export function createClaims(): Claims {
     return { claim, receiver };
   };
 
-  const advance = (claim: Claim, receiver: Receiver, offset: number, now: number): void => {
-    if (offset <= receiver.offset) return;
-    receiver.offset = offset;
+  /** Answers whether it got on. */
+  const advance = (claim: Claim, receiver: Receiver, offset: number, now: number): boolean => {
+    receiver.offset = Math.max(receiver.offset, offset);
+    const isFirst = receiver.grewTo === 0 && offset > 0;
+    if (!isFirst && offset < receiver.grewTo + PROGRESS_BYTES_MIN) return false;
+    receiver.grewTo = offset;
     receiver.grewAt = now;
     if (claim.leader === receiver.peerId) claim.ledAt = now;
+    return true;
   };
 
-  const follow = (claim: Claim, receiver: Receiver): readonly string[] => {
-    const order = candidates(claim, receiver);
+  const follow = (claim: Claim, receiver: Receiver, now: number): readonly string[] => {
+    const order = candidates(claim, receiver, now);
     const [parent] = order;
     receiver.parent = parent?.peerId;
     receiver.depth = parent === undefined ? 0 : parent.depth + 1;
@@ -143,22 +161,22 @@ export function createClaims(): Claims {
         receiver.depth = 0;
         return { role: 'lead' };
       }
-      return { role: 'follow', receivers: follow(claim, receiver) };
+      return { role: 'follow', receivers: follow(claim, receiver, now) };
     },
     receivers: (key, peerId, offset, now) => {
       const entered = enter(key, peerId, now);
       if (entered === undefined) return [];
       advance(entered.claim, entered.receiver, offset, now);
-      return follow(entered.claim, entered.receiver);
+      return follow(entered.claim, entered.receiver, now);
     },
     progress: (key, peerId, offset, now) => {
       if (offset === 0 && claims.get(key)?.receivers.has(peerId) !== true) return;
       const entered = enter(key, peerId, now);
       if (entered === undefined) return;
       const { claim, receiver } = entered;
-      advance(claim, receiver, offset, now);
+      const gotOn = advance(claim, receiver, offset, now);
       // Bytes that come while nobody leads come from the registry, or from one who has them all.
-      if (claim.leader === undefined) Object.assign(claim, { leader: peerId, ledAt: now });
+      if (gotOn && claim.leader === undefined) Object.assign(claim, { leader: peerId, ledAt: now });
     },
     release: (key, peerId) => {
       const claim = claims.get(key);
@@ -187,7 +205,7 @@ function isSomeoneAhead(claim: Claim, { offset }: Receiver, now: number): boolea
  * Whom a receiver may follow, best first. The leader follows nobody. Who has more bytes than the receiver cannot have got them from
  * it. Before there are bytes, those who came earlier: so nobody waits for one who waits for it.
  */
-function candidates(claim: Claim, receiver: Receiver): Receiver[] {
+function candidates(claim: Claim, receiver: Receiver, now: number): Receiver[] {
   const all = [...claim.receivers.values()];
   const children = new Map<string, number>();
   for (const { peerId, parent } of all) {
@@ -197,11 +215,13 @@ function candidates(claim: Claim, receiver: Receiver): Receiver[] {
     other.peerId === claim.leader ||
     other.offset > receiver.offset ||
     (other.offset === 0 && receiver.offset === 0 && other.turn < receiver.turn);
+  const isStalled = (other: Receiver) => (other.peerId !== claim.leader && now - other.grewAt > STALLED_MS ? 1 : 0);
   const isCrowded = ({ peerId }: Receiver) => ((children.get(peerId) ?? 0) < CHILDREN_FIRST ? 0 : 1);
   return all
     .filter((other) => other !== receiver && isAhead(other))
     .sort(
       (a, b) =>
+        isStalled(a) - isStalled(b) ||
         isCrowded(a) - isCrowded(b) ||
         a.depth - b.depth ||
         (children.get(a.peerId) ?? 0) - (children.get(b.peerId) ?? 0) ||

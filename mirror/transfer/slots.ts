@@ -47,7 +47,7 @@ const CHECK_MS = 25;
 /** What has not begun by then is not waited for any more by others either. */
 const PENDING_MS_MAX = 5_000;
 
-/** containerd takes four answers without a byte, one after another, for a broken registry: it gets two from here, and has two left for others. */
+/** containerd takes four answers without a byte, one after another, for a broken registry: it gets two from here, so that one is left for others. */
 const EMPTY_MAX = 2;
 /** A layer that is asked for after this time is asked for by another pull. */
 const EMPTY_KEPT_MS = 60_000;
