@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
-import type { Registry } from '../../common/oci/reference.ts';
+import type { Registry, Repository } from '../../common/oci/reference.ts';
 import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
 
 const NEAR = 'near.example' as Registry;
@@ -57,4 +57,16 @@ test('the first who was sent counts, and content that nobody waited for does not
   firstBytes.came(digestOf(2));
 
   assert.equal(firstBytes.patienceMs(NEAR), 2_000);
+});
+
+test('the lead at a slow registry is left for a moment to who has just fetched from there', () => {
+  const team = { registry: NEAR, repository: 'team/app' as Repository };
+  const slow = after(NEAR, [600]);
+
+  assert.equal(slow.deferenceMs(team), 25);
+  slow.led(team);
+  assert.equal(slow.deferenceMs(team), 0);
+  assert.equal(slow.deferenceMs({ registry: NEAR, repository: 'team/other' as Repository }), 25);
+  assert.equal(after(NEAR, [60]).deferenceMs(team), 0);
+  assert.equal(after(NEAR, []).deferenceMs(team), 0);
 });

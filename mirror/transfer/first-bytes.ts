@@ -1,5 +1,5 @@
 import type { Digest } from '../../common/oci/digest.ts';
-import type { Registry } from '../../common/oci/reference.ts';
+import type { Registry, Repository } from '../../common/oci/reference.ts';
 
 export interface FirstBytesDeps {
   /** Milliseconds. */
@@ -15,9 +15,28 @@ export interface FirstBytes {
   awaited(digest: Digest, registry: Registry | undefined): void;
   /** Bytes of it are in this node's store. */
   came(digest: Digest): void;
+  /** This node was. */
+  led(origin: Origin): void;
+  /**
+   * How long this node leaves the lead to others: there is a token to be had first, as the registry's answers take long, and whoever has
+   * fetched from there a moment ago has it.
+   */
+  deferenceMs(origin: Origin): number;
   /** How long to wait for whoever has shown no byte. */
   patienceMs(registry: Registry | undefined): number;
 }
+
+export interface Origin {
+  readonly registry?: Registry;
+  readonly repository: Repository;
+}
+
+/** A first byte that takes so long is worth a moment's thought about who is to ask for it. */
+const SLOW_MS = 500;
+/** What nobody has must not take a node 30 ms longer than without a mirror. */
+const DEFERENCE_MS = 25;
+/** A pull asks for its parts within seconds, and containerd keeps a token for as long as the pull. */
+const LED_MS = 30_000;
 
 /** Nothing is known yet. A registry half a second away that sells a token first answers after 2.4 s. */
 export const PATIENCE_UNKNOWN_MS = 3_000;
@@ -38,6 +57,7 @@ const AWAITED_MAX = 1_024;
 export function createFirstBytes({ now }: FirstBytesDeps): FirstBytes {
   const awaitedSince = new Map<Digest, { readonly registry: Registry; readonly atMs: number }>();
   const slowestMs = new Map<Registry, number>();
+  const ledAt = new Map<string, number>();
 
   return {
     awaited: (digest, registry) => {
@@ -52,12 +72,22 @@ export function createFirstBytes({ now }: FirstBytesDeps): FirstBytes {
       const faded = (slowestMs.get(since.registry) ?? 0) * FADING;
       keep(slowestMs, since.registry, Math.max(tookMs, faded), REGISTRIES_MAX);
     },
+    led: (origin) => keep(ledAt, nameOf(origin), now(), REGISTRIES_MAX),
+    deferenceMs: (origin) => {
+      const slowest = (origin.registry && slowestMs.get(origin.registry)) ?? 0;
+      const hasLed = now() - (ledAt.get(nameOf(origin)) ?? Number.NEGATIVE_INFINITY) <= LED_MS;
+      return slowest < SLOW_MS || hasLed ? 0 : DEFERENCE_MS;
+    },
     patienceMs: (registry) => {
       const slowest = registry === undefined ? undefined : slowestMs.get(registry);
       if (slowest === undefined) return PATIENCE_UNKNOWN_MS;
       return Math.round(Math.min(Math.max(slowest * PATIENCE_FACTOR, PATIENCE_MS_MIN), PATIENCE_MS_MAX));
     },
   };
+}
+
+function nameOf({ registry, repository }: Origin): string {
+  return `${registry ?? ''}/${repository}`;
 }
 
 /** The longest untouched is forgotten first. */

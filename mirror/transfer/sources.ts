@@ -36,12 +36,15 @@ const CLAIM_AGAIN_MS = 50;
 /** Who has it; then, if this node is to keep it, those who are getting it, until this node is to fetch it from its registry. */
 export async function* findSources(
   { resolver, router, peers, slots, firstBytes, log }: SourcesDeps,
-  { digest, registry, isForStore }: WantedContent,
+  wanted: WantedContent,
   { offset, absent, postpone }: SourcesRequest,
   ended: AbortSignal,
 ): AsyncGenerator<readonly Provider[]> {
+  const { digest, registry, isForStore } = wanted;
   yield* resolver.providers(digest, ended);
   if (isForStore && slots.postpones(digest) && (await postpone())) return;
+  const deferenceMs = isForStore ? firstBytes.deferenceMs(wanted) : 0;
+  if (deferenceMs > 0) await delay(deferenceMs, undefined, { signal: ended }).catch(() => {});
   let askedAt = offset();
   for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
     const want = { offset: offset(), patienceMs: firstBytes.patienceMs(registry) };
@@ -49,6 +52,7 @@ export async function* findSources(
     if (claim.role !== 'held') firstBytes.awaited(digest, registry);
     if (claim.role === 'lead') {
       log.debug('told to fetch it', { digest });
+      firstBytes.led(wanted);
       return;
     }
     const able = claim.providers.filter((one) => isAble(peers.standing(one)) && !absent.has(one.address));

@@ -45,6 +45,16 @@ const CONNECTIONS: BoundedCase = {
   aloneMax: 1,
 };
 
+/** More layers than any node downloads at a time. */
+const MANY_LAYERS: BoundedCase = {
+  nodes: 6,
+  image: '12x8 MB',
+  latencyMs: 20,
+  auth: 'open',
+  throttle: SLOW,
+  aloneMax: 1.25,
+};
+
 const QUICK = new Set([
   '6 nodes, 4x25 MB, 20 ms, open',
   '6 nodes, 4x25 MB, 600 ms, token',
@@ -55,7 +65,7 @@ const QUICK = new Set([
 const ROUNDS = 2;
 
 export async function run({ progress, signal, rounds = ROUNDS, isQuick, only }: BenchOptions): Promise<BenchResult> {
-  const wanted = [...CASES, UPLINKS, CONNECTIONS].filter((one) => !isQuick || QUICK.has(nameOf(one)));
+  const wanted = [...CASES, MANY_LAYERS, UPLINKS, CONNECTIONS].filter((one) => !isQuick || QUICK.has(nameOf(one)));
   const rows = [];
   const limits: BenchLimit[] = [];
   for (const one of wanted.filter((each) => only === undefined || nameOf(each).includes(only))) {

@@ -10,6 +10,7 @@ const MEGABYTE = 1_000_000;
 export const IMAGES = {
   '4x25 MB': Array.from({ length: 4 }, () => ({ bytes: 25 * MEGABYTE })),
   '1x300 MB': [{ bytes: 300 * MEGABYTE }],
+  '12x8 MB': Array.from({ length: 12 }, () => ({ bytes: 8 * MEGABYTE })),
 } as const;
 export type ImageName = keyof typeof IMAGES;
 
