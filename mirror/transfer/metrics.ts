@@ -3,6 +3,7 @@ import { Counter, Histogram, type Registry as MetricsRegistry } from 'prom-clien
 export interface TransferMetrics {
   readonly resumes: Counter;
   readonly cuts: Counter;
+  readonly gaveWay: Counter;
   readonly bans: Counter;
 }
 
@@ -11,6 +12,10 @@ export function createTransferMetrics(registry: MetricsRegistry): TransferMetric
   return {
     resumes: counter('miroir_relay_resumes_total', 'Transfers that went on at another peer after one broke off.'),
     cuts: counter('miroir_relay_cuts_total', 'Transfers that ended early because no peer could go on.'),
+    gaveWay: counter(
+      'miroir_relay_gave_way_total',
+      'Requests of containerd that ended early so that it could begin to fetch something else.',
+    ),
     bans: counter('miroir_peer_bans_total', 'Peers that were banned because they sent wrong bytes.'),
   };
 }

@@ -80,6 +80,7 @@ export function runRelay(
   let early: Chunk[] = [];
   let sink: BodySink | undefined;
   let ended: 'finish' | 'cut' | undefined;
+  let isToGiveWay = false;
   let wantMore = () => {};
   const answer = Promise.withResolvers<RelayedContent | undefined>();
   const outcome = Promise.withResolvers<SendOutcome>();
@@ -117,7 +118,10 @@ export function runRelay(
           ...action,
           sources: () => state.sources,
           send,
-          giveWay: () => dispatch({ type: 'give-way' }),
+          giveWay: () => {
+            isToGiveWay = true;
+            dispatch({ type: 'give-way' });
+          },
           cancel: () => dispatch({ type: 'client-gone' }),
         });
       case 'deliver':
@@ -226,7 +230,7 @@ export function runRelay(
     if (sink === undefined) return;
     if (how === 'finish') sink.finish();
     else sink.cut();
-    if (how === 'cut') deps.metrics.cuts.inc();
+    if (how === 'cut' && !isToGiveWay) deps.metrics.cuts.inc();
     outcome.resolve(how === 'finish' ? 'sent' : 'short');
   };
 

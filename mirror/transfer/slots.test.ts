@@ -14,6 +14,7 @@ function start() {
   let stepMs = 0;
   const gaveWay: number[] = [];
   const slots = createSlots({
+    gaveWay: () => {},
     now: () => atMs,
     every: (ms, called) => {
       callback = called;

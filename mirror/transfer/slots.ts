@@ -32,6 +32,8 @@ export interface Slots {
 }
 
 export interface SlotsDeps {
+  /** Told of each that gives way. */
+  readonly gaveWay: () => void;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Calls back every so many milliseconds, until what it answers is called. */
@@ -54,6 +56,9 @@ const EMPTY_KEPT_MS = 60_000;
 /** And one that has bytes gives way once in a while, whatever happens. */
 const CUT_AGAIN_MS = 1_000;
 
+/** No layer takes so long; its end was missed. */
+const GOING_MS_MAX = 10 * 60_000;
+
 /** A node pulls a few dozen layers at a time. */
 const LEADS_MAX = 1_024;
 
@@ -62,13 +67,14 @@ interface Lead {
   hasBegun: boolean;
 }
 
-export function createSlots({ now, every }: SlotsDeps): Slots {
+export function createSlots({ now, every, gaveWay: count }: SlotsDeps): Slots {
   const leads = new Map<Digest, Lead>();
   const held = new Set<HeldRequest>();
   /** In the order of the last time. */
   const gaveWay = new Map<Digest, { readonly atMs: number; readonly emptyCount: number }>();
   let stopChecking: (() => void) | undefined;
 
+  const isGoing = ({ atMs, hasBegun }: Lead) => hasBegun && now() - atMs <= GOING_MS_MAX;
   const isPending = ({ atMs, hasBegun }: Lead) => !hasBegun && now() - atMs <= PENDING_MS_MAX;
 
   const lately = (digest: Digest) => {
@@ -78,6 +84,7 @@ export function createSlots({ now, every }: SlotsDeps): Slots {
 
   const note = (digest: Digest, isEmpty: boolean) => {
     const emptyCount = (lately(digest)?.emptyCount ?? 0) + (isEmpty ? 1 : 0);
+    count();
     gaveWay.delete(digest);
     gaveWay.set(digest, { atMs: now(), emptyCount });
     const [oldest] = gaveWay.keys();
@@ -103,7 +110,7 @@ export function createSlots({ now, every }: SlotsDeps): Slots {
       stopChecking = undefined;
       return;
     }
-    const taken = held.size + all.filter(({ hasBegun }) => hasBegun).length;
+    const taken = held.size + all.filter(isGoing).length;
     if (taken < SLOTS) return;
     const chosen = whoGivesWay();
     if (chosen === undefined) return;
@@ -127,7 +134,7 @@ export function createSlots({ now, every }: SlotsDeps): Slots {
       leads.delete(digest);
     },
     postpones: (digest) => {
-      const going = leads.values().filter((lead) => lead.hasBegun || isPending(lead));
+      const going = leads.values().filter((lead) => isGoing(lead) || isPending(lead));
       const isLater = going.toArray().length >= SLOTS && mayBeEmpty(digest);
       if (isLater) note(digest, true);
       return isLater;

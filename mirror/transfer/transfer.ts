@@ -123,7 +123,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const relayDeps = { client, peers, log, metrics: deps.metrics };
   const unconfirmed = createUnconfirmed({ now });
   const sizes = createKnownSizes();
-  const slots = createSlots({ now, every });
+  const slots = createSlots({ now, every, gaveWay: () => deps.metrics.gaveWay.inc() });
   const firstBytes = createFirstBytes({ now });
   const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
