@@ -16,7 +16,7 @@ demo: debian node_modules ## Three nodes, a slow registry, and what Miroir makes
 	@npm run --silent demo
 
 .PHONY: test
-test: setup check unit build integration ## Everything that CI runs (root, under half an hour)
+test: setup check unit build integration e2e ## Everything that CI runs (root, under half an hour)
 
 .PHONY: check
 check: node_modules ## Types, lint, dead code and the rules of the house (seconds)
@@ -29,6 +29,10 @@ unit: node_modules ## The tests that need no root (under a minute)
 .PHONY: integration
 integration: setup ## The tests on real containerds (root)
 	@node --test --test-concurrency=1 "test/integration/**/*.test.ts"
+
+.PHONY: e2e
+e2e: setup ## A whole cluster: the chart installed, rollouts, and an uninstall (root, a minute and a half)
+	@node --test --test-concurrency=1 "test/e2e/**/*.test.ts"
 
 .PHONY: build
 build: node_modules ## dist/miroir: the bundle and its launcher

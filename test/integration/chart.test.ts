@@ -8,6 +8,7 @@ import { type ControlPlane, createControlPlane } from '../lab/cluster/control-pl
 import { CHART, helm, type Manifest, pathOf, renderChart } from '../lab/cluster/helm.ts';
 import { until } from '../lab/namespace.ts';
 import { validity } from './webhook-cluster.ts';
+import { documentedRules, type Rule } from './webhook-rights.ts';
 
 const IMAGE = '--set=image.repository=registry.example/miroir';
 const DEADLINE_MS = 2 * 60_000;
@@ -78,6 +79,22 @@ test('leaves the caBundle to the webhook', async (t) => {
   const manifests = await renderChart(FULL, deadline(t.signal));
 
   assert.ok(!JSON.stringify(manifests).includes('caBundle'));
+});
+
+test('the webhook has the rights that the guide explains, and no other', async (t) => {
+  const manifests = await renderChart([IMAGE], deadline(t.signal));
+
+  for (const [kind, heading] of [
+    ['ClusterRole', 'In the whole cluster:'],
+    ['Role', 'In its own namespace:'],
+  ] as const) {
+    const role = manifests.find((manifest) => manifest.kind === kind) as
+      | (Manifest & { rules: readonly Rule[] })
+      | undefined;
+    const flat = (rules: readonly Rule[] = []) =>
+      rules.map(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs].join(' ')).toSorted();
+    assert.deepEqual(flat(role?.rules), flat(documentedRules(heading)));
+  }
 });
 
 test('alerts and the dashboard ask for metrics that exist', () => {
@@ -219,6 +236,7 @@ async function inventory({ call }: ControlPlane): Promise<readonly string[]> {
   const paths = [
     ...['secrets', 'configmaps', 'services', 'serviceaccounts'].map((kind) => `/api/v1/namespaces/miroir/${kind}`),
     ...['daemonsets', 'deployments'].map((kind) => `/apis/apps/v1/namespaces/miroir/${kind}`),
+    '/apis/coordination.k8s.io/v1/namespaces/miroir/leases',
     '/apis/policy/v1/namespaces/miroir/poddisruptionbudgets',
     '/apis/networking.k8s.io/v1/namespaces/miroir/networkpolicies',
     '/apis/monitoring.coreos.com/v1/servicemonitors',

@@ -6,14 +6,14 @@ import type { ControlPlane } from '../lab/cluster/control-plane.ts';
 const GUIDE = path.join(import.meta.dirname, '..', '..', 'docs', 'guides', 'gate.md');
 const ROLES = '/apis/rbac.authorization.k8s.io/v1';
 
-interface Rule {
+export interface Rule {
   readonly apiGroups: readonly string[];
   readonly resources: readonly string[];
   readonly verbs: readonly string[];
 }
 
 /** The rules of one table of the guide, as a chart would write them. */
-function documentedRules(heading: string): readonly Rule[] {
+export function documentedRules(heading: string): readonly Rule[] {
   const text = fs.readFileSync(GUIDE, 'utf8');
   const [, table] = new RegExp(`${heading}\\n\\n((?:\\|.*\\n)+)`).exec(text) ?? [];
   assert.ok(table, `${GUIDE} has no table of rights after "${heading}"`);

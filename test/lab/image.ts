@@ -1,4 +1,5 @@
 import { createCipheriv, createHash } from 'node:crypto';
+import fs from 'node:fs';
 import type { Readable } from 'node:stream';
 import { Readable as ReadableStream } from 'node:stream';
 import { createGzip } from 'node:zlib';
@@ -17,7 +18,12 @@ export interface ImageSpec {
   readonly seed: string;
   /** More than one makes an index. The machine's own only, unless told: `linux/amd64`. */
   readonly platforms?: readonly string[];
+  /** What its containers run: arguments of busybox, which becomes its last layer. Otherwise it is for pulling alone. */
+  readonly runs?: readonly string[];
 }
+
+/** Static, so that nothing else need be in the image. */
+const BUSYBOX = '/bin/busybox';
 
 const TAR_BLOCK = 512;
 /** A header before the one file of the archive, and two empty blocks after it. */
@@ -32,6 +38,15 @@ export function hostPlatform(): string {
 export function openLayer(seed: string, bytes: number): Readable {
   const fileBytes = Math.max(TAR_BLOCK, Math.ceil(bytes / TAR_BLOCK) * TAR_BLOCK - TAR_OVERHEAD);
   return ReadableStream.from(layerChunks(seed, fileBytes), { objectMode: false });
+}
+
+/** A tar archive with busybox. */
+export function openBusybox(): Readable {
+  const program = fs.readFileSync(BUSYBOX);
+  const padding = Buffer.alloc((TAR_BLOCK - (program.length % TAR_BLOCK)) % TAR_BLOCK);
+  return ReadableStream.from([
+    Buffer.concat([tarHeader('busybox', program.length, 0o755), program, padding, Buffer.alloc(2 * TAR_BLOCK)]),
+  ]);
 }
 
 export function compress(layer: Readable): Readable {
@@ -50,12 +65,12 @@ function* layerChunks(seed: string, fileBytes: number): Generator<Buffer> {
   yield Buffer.alloc(2 * TAR_BLOCK);
 }
 
-/** One entry of the ustar format, POSIX.1-1988: a regular file, mode 0644, of root, from 1970. */
-function tarHeader(name: string, bytes: number): Buffer {
+/** One entry of the ustar format, POSIX.1-1988: a regular file of root, from 1970. */
+function tarHeader(name: string, bytes: number, mode = 0o644): Buffer {
   const header = Buffer.alloc(TAR_BLOCK);
   const octal = (value: number, digits: number) => `${value.toString(8).padStart(digits, '0')}\0`;
   header.write(name, 0);
-  header.write(octal(0o644, 7), 100);
+  header.write(octal(mode, 7), 100);
   header.write(octal(0, 7), 108);
   header.write(octal(0, 7), 116);
   header.write(octal(bytes, 11), 124);

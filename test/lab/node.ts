@@ -97,7 +97,7 @@ export interface NodeOptions {
 }
 
 /** What the node sees in place of the machine's own; the names are the folders of `folder`. */
-const BINDS = ['/etc/containerd', '/var/lib/containerd'];
+const BINDS = ['/etc/containerd', '/var/lib/cni', '/var/lib/containerd', '/var/lib/kubelet', '/var/log/containers'];
 
 const HOLDER_SCRIPT = `
 set -e

@@ -3,7 +3,7 @@ import http from 'node:http';
 import { Readable, Transform } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { compress, hostPlatform, type ImageSpec, type LayerSpec, openLayer } from './image.ts';
+import { compress, hostPlatform, type ImageSpec, type LayerSpec, openBusybox, openLayer } from './image.ts';
 import { LabError } from './lab-error.ts';
 
 export interface Descriptor {
@@ -57,13 +57,19 @@ export function createPusher(origin: string): Pusher {
       layers.push(descriptor);
       diffIds.push(diffId);
     }
+    if (spec.runs) {
+      const { descriptor, diffId } = await pushTar(origin, repository, openBusybox(), false, signal);
+      layers.push(descriptor);
+      diffIds.push(diffId);
+    }
     const [os, architecture, variant] = platform.split('/');
     const configBytes = encode({
       created: '1970-01-01T00:00:00Z',
       architecture,
       os,
       ...(variant !== undefined && { variant }),
-      config: { Env: [`LAB_SEED=${spec.seed}`] }, // Images of different seeds differ though all their layers were given seeds.
+      // Images of different seeds differ though all their layers were given seeds.
+      config: { Env: [`LAB_SEED=${spec.seed}`], ...(spec.runs && { Entrypoint: ['/busybox', ...spec.runs] }) },
       rootfs: { type: 'layers', diff_ids: diffIds },
     });
     const config = { mediaType: CONFIG_TYPE, digest: sha256(configBytes), size: configBytes.length };
@@ -110,10 +116,14 @@ function splitName(name: string): { repository: string; tag: string } {
 }
 
 async function pushLayer(origin: string, repository: string, seed: string, layer: LayerSpec, signal: AbortSignal) {
+  return pushTar(origin, repository, openLayer(seed, layer.bytes), layer.gzip === true, signal);
+}
+
+async function pushTar(origin: string, repository: string, content: Readable, gzip: boolean, signal: AbortSignal) {
   const diffId = createHash('sha256');
-  const tar = openLayer(seed, layer.bytes).pipe(hashing(diffId));
-  const blob = await pushBlob(origin, repository, layer.gzip ? compress(tar) : tar, signal);
-  const descriptor = { mediaType: layer.gzip ? `${LAYER_TYPE}+gzip` : LAYER_TYPE, ...blob };
+  const tar = content.pipe(hashing(diffId));
+  const blob = await pushBlob(origin, repository, gzip ? compress(tar) : tar, signal);
+  const descriptor = { mediaType: gzip ? `${LAYER_TYPE}+gzip` : LAYER_TYPE, ...blob };
   return { descriptor, diffId: `sha256:${diffId.digest('hex')}` };
 }
 

@@ -14,6 +14,8 @@ export interface ControlPlaneOptions {
   readonly scheduler?: boolean;
   /** Makes the pods of Deployments, Jobs and the like, and service accounts; without it pods need none. */
   readonly controllerManager?: boolean;
+  /** Nodes with kubelets, which reach it at an address of this machine; without one it is on a loopback address. */
+  readonly cluster?: { readonly address: string; readonly nodes: readonly string[] };
 }
 
 /** A real etcd and kube-apiserver on a loopback address of their own. Everybody who has the token may do everything. */
@@ -23,6 +25,8 @@ export interface ControlPlane {
   readonly address: string;
   /** A file for kubectl and for clients. */
   readonly kubeconfig: string;
+  /** Files for the kubelet of a node, for kube-proxies and for the DNS server of a cluster. */
+  kubeconfigOf(user: string): string;
   /** Logs and everything else. */
   readonly folder: string;
   readonly call: KubeCall;
@@ -51,14 +55,17 @@ const USERS = {
   controllerManager: { name: 'system:kube-controller-manager', groups: '' },
 } as const;
 
+interface User {
+  readonly name: string;
+  readonly groups: string;
+}
+
 interface Place {
   readonly address: string;
   readonly etcdPort: number;
   readonly etcdPeerPort: number;
   readonly apiserverPort: number;
 }
-
-type UserKey = keyof typeof USERS;
 
 let counter = 0;
 
@@ -70,9 +77,10 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   const number = counter++;
   const folder = path.join(ROOT, folderName(number));
   fs.mkdirSync(folder, { recursive: true });
-  const place = placeOf(number);
+  const place = placeOf(number, options.cluster?.address ?? loopbackAddress());
   const url = `https://${place.address}:${place.apiserverPort}`;
-  const tokens = writeTokens(folder);
+  const users = { ...USERS, ...clusterUsers(options.cluster?.nodes ?? []) };
+  const tokens = writeTokens(folder, users);
   const file = (name: string) => path.join(folder, name);
   const running = new Set<Program>();
   const start = (name: string, argv: readonly string[]) => {
@@ -82,7 +90,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
   };
   const { call, close } = createKubeCall({
     url,
-    token: tokens.admin,
+    token: tokens['admin'] as string,
     ca: () => fs.readFileSync(file('certs/apiserver.crt'), 'utf8'),
   });
   const isReady = () =>
@@ -119,9 +127,9 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
       signal,
     );
     await startApiserver(signal);
-    for (const user of ['admin', 'scheduler', 'controllerManager'] as const) {
+    for (const [user, token] of Object.entries(tokens)) {
       const ca = fs.readFileSync(file('certs/apiserver.crt'));
-      fs.writeFileSync(file(`${user}.kubeconfig`), kubeconfig(url, ca, tokens[user]), { mode: 0o600 });
+      fs.writeFileSync(file(`${user}.kubeconfig`), kubeconfig(url, ca, token), { mode: 0o600 });
     }
     if (options.scheduler)
       start('kube-scheduler', [
@@ -144,6 +152,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
     url,
     address: place.address,
     kubeconfig: file('admin.kubeconfig'),
+    kubeconfigOf: (user) => file(`${user}.kubeconfig`),
     folder,
     call,
     audit: () => readAuditLog(file('audit.log')),
@@ -158,7 +167,7 @@ export async function createControlPlane(options: ControlPlaneOptions, signal: A
 }
 
 function apiserverFlags(
-  { controllerManager }: ControlPlaneOptions,
+  { cluster, controllerManager }: ControlPlaneOptions,
   { address, etcdPort, apiserverPort }: Place,
   file: (name: string) => string,
 ): string[] {
@@ -167,7 +176,8 @@ function apiserverFlags(
     `--bind-address=${address}`,
     `--advertise-address=${address}`,
     `--secure-port=${apiserverPort}`,
-    '--endpoint-reconciler-type=none', // It would publish the address, and a loopback one is refused there.
+    // Otherwise it would publish the address, and a loopback one is refused there.
+    ...(cluster ? CLUSTER_FLAGS : ['--endpoint-reconciler-type=none']),
     `--cert-dir=${file('certs')}`,
     `--token-auth-file=${file('tokens.csv')}`,
     '--authorization-mode=Node,RBAC',
@@ -183,6 +193,16 @@ function apiserverFlags(
     `--audit-log-path=${file('audit.log')}`,
     '--audit-log-mode=blocking', // What was answered is in the file.
   ];
+}
+
+/** The apiserver is on no node: it goes to pods itself, by the routes of this machine, and calls kubelets by their addresses. */
+const CLUSTER_FLAGS = ['--enable-aggregator-routing=true', '--kubelet-preferred-address-types=InternalIP'];
+
+function clusterUsers(nodes: readonly string[]): Readonly<Record<string, User>> {
+  const kubelets = nodes.map((name) => [name, { name: `system:node:${name}`, groups: 'system:nodes' }] as const);
+  if (kubelets.length === 0) return {};
+  const kubeProxy = { name: 'system:kube-proxy', groups: '' };
+  return { ...Object.fromEntries(kubelets), kubeProxy, dns: { name: 'lab-dns', groups: 'system:masters' } };
 }
 
 function etcdFlags({ address, etcdPort, etcdPeerPort }: Place, file: (name: string) => string): string[] {
@@ -214,11 +234,9 @@ function writeFiles(file: (name: string) => string): void {
 }
 
 /** https://kubernetes.io/docs/reference/access-authn-authz/authentication/#static-token-file */
-function writeTokens(folder: string): Record<UserKey, string> {
-  const tokens = { admin: randomToken(), scheduler: randomToken(), controllerManager: randomToken() };
-  const lines = Object.entries(USERS).map(
-    ([key, { name, groups }]) => `${tokens[key as UserKey]},${name},${name},"${groups}"\n`,
-  );
+function writeTokens(folder: string, users: Readonly<Record<string, User>>): Readonly<Record<string, string>> {
+  const tokens = Object.fromEntries(Object.keys(users).map((key) => [key, randomToken()]));
+  const lines = Object.entries(users).map(([key, { name, groups }]) => `${tokens[key]},${name},${name},"${groups}"\n`);
   fs.writeFileSync(path.join(folder, 'tokens.csv'), lines.join(''), { mode: 0o600 });
   return tokens;
 }
@@ -257,9 +275,9 @@ function loopbackAddress(): string {
 }
 
 /** Apart from those of the process's other control planes. */
-function placeOf(number: number): Place {
+function placeOf(number: number, address: string): Place {
   const first = FIRST_PORT + 3 * number;
-  return { address: loopbackAddress(), etcdPort: first, etcdPeerPort: first + 1, apiserverPort: first + 2 };
+  return { address, etcdPort: first, etcdPeerPort: first + 1, apiserverPort: first + 2 };
 }
 
 /** Names the process that it ends with. */

@@ -1,0 +1,106 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { buildah, buildImage } from '../../scripts/build-image.ts';
+import { type Cluster, createCluster } from '../lab/cluster/cluster.ts';
+import { CHART, helm } from '../lab/cluster/helm.ts';
+import type { Lab } from '../lab/lab.ts';
+import { LabError } from '../lab/lab-error.ts';
+import { until } from '../lab/namespace.ts';
+
+export const NAMESPACE = 'miroir';
+const TAG = 'localhost/miroir:dev';
+/** Where nobody counts. */
+const REPOSITORY = 'upstream.lab:5001/miroir';
+
+/** Twice what is promised, so that a busy machine is told by a figure and not by a fault. */
+const READY_MS = 120_000;
+
+export interface InstalledCluster extends Cluster {
+  readonly helm: (...args: string[]) => Promise<string>;
+  /** Resolves when all replicas of what is at `path` are there and ready. */
+  readonly ready: (path: string, signal?: AbortSignal) => Promise<void>;
+  /** From the release to everything being ready. */
+  readonly installMs: number;
+  /** What was in certs.d before the release. */
+  readonly certsBefore: ReturnType<typeof certsOf>;
+}
+
+/** A cluster with a release of the chart, of the image that is built here. */
+export async function installCluster(nodes: readonly string[], signal: AbortSignal): Promise<InstalledCluster> {
+  await buildImage({ tag: TAG }, signal);
+  const cluster = await createCluster({ nodes }, signal);
+  const { lab, plane } = cluster;
+  try {
+    const registry = new URL(lab.upstream.pushUrl).host;
+    await buildah(['push', '--tls-verify=false', TAG, `docker://${registry}/miroir:0.1.0`], signal);
+    const release = (...args: string[]) =>
+      helm([...args, `--namespace=${NAMESPACE}`, `--kubeconfig=${plane.kubeconfig}`], signal);
+    const ready = async (path: string, readySignal: AbortSignal = signal) => {
+      let last = '';
+      const isReady = async () => {
+        const { body } = await plane.call('GET', path);
+        last = JSON.stringify(body.status);
+        return body.status !== undefined && isComplete(body);
+      };
+      await until(isReady, readySignal, () => `${path} is not ready: ${last}`);
+    };
+    const certsBefore = certsOf(lab);
+    const startedAt = performance.now();
+    const values = [`image.repository=${REPOSITORY}`, 'registries={upstream.lab:5000=http://upstream.lab:5000}'];
+    await release('install', 'miroir', CHART, '--create-namespace', ...values.map((value) => `--set=${value}`));
+    const soon = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
+    await Promise.all([
+      ready(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/miroir`, soon),
+      ready(`/apis/apps/v1/namespaces/${NAMESPACE}/deployments/miroir-webhook`, soon),
+    ]);
+    return { ...cluster, helm: release, ready, certsBefore, installMs: performance.now() - startedAt };
+  } catch (error) {
+    const why = await explain(cluster);
+    await cluster.down();
+    throw new LabError('ERR_LAB_PROGRAM_ENDED', `Miroir did not come up: ${why}`, { cause: error });
+  }
+}
+
+/** Every file of every node's certs.d, and its text. */
+export function certsOf({ nodes }: Lab): readonly (readonly [file: string, text: string])[] {
+  return nodes.flatMap(({ name, folder }) => {
+    const certs = path.join(folder, 'etc-containerd', 'certs.d');
+    const entries = fs.readdirSync(certs, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
+    return files.map((file) => [`${name}/${path.relative(certs, file)}`, fs.readFileSync(file, 'utf8')] as const);
+  });
+}
+
+interface Workload {
+  readonly metadata: { readonly generation: number };
+  readonly spec: { readonly replicas?: number };
+  readonly status: Readonly<Record<string, number | undefined>>;
+}
+
+function isComplete({ metadata, spec, status }: Workload): boolean {
+  if (status['observedGeneration'] !== metadata.generation) return false;
+  // A Deployment, or a DaemonSet.
+  if (spec.replicas !== undefined)
+    return (
+      status['availableReplicas'] === spec.replicas &&
+      status['updatedReplicas'] === spec.replicas &&
+      status['replicas'] === spec.replicas
+    );
+  const wanted = status['desiredNumberScheduled'] ?? 0;
+  return wanted > 0 && status['numberReady'] === wanted && status['updatedNumberScheduled'] === wanted;
+}
+
+/** What the cluster says of what does not run. */
+async function explain({ plane: { call } }: Cluster): Promise<string> {
+  const { body } = await call('GET', `/api/v1/namespaces/${NAMESPACE}/events`);
+  const events = (body.items ?? []) as {
+    readonly type: string;
+    readonly message: string;
+    readonly involvedObject: { readonly name: string };
+  }[];
+  return events
+    .filter(({ type }) => type === 'Warning')
+    .map(({ message, involvedObject: { name } }) => `${name}: ${message}`)
+    .slice(-10)
+    .join('\n');
+}

@@ -1,0 +1,118 @@
+/** A whole cluster: real kubelets, real containerds of both kinds, and Miroir as its users install it. */
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import type { MirrorReport } from '../../cli/read-status.ts';
+import { run, until } from '../lab/namespace.ts';
+import { MIROIR } from '../lab/node-mirror.ts';
+import { certsOf, type InstalledCluster, installCluster } from './installed-cluster.ts';
+
+const DEADLINE_MS = 8 * 60_000;
+const INSTALL_MS_MAX = 60_000;
+const LAYERS = Array.from({ length: 4 }, () => ({ bytes: 5_000_000 }));
+const PODS = 12;
+
+test('a release on three nodes: all ready, rollouts of one copy, and gone without a trace', async (t) => {
+  const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
+  const cluster = await installCluster(['2.4', '2.4', '1.6.20'], signal);
+  t.after(() => cluster.down());
+  const { lab, plane, certsBefore } = cluster;
+  const { call } = plane;
+  t.diagnostic(`ready ${Math.round(cluster.installMs)} ms after the install`);
+
+  await t.test('everything is ready within a minute', () => {
+    assert.ok(cluster.installMs < INSTALL_MS_MAX, `${cluster.installMs} ms`);
+  });
+
+  await call('POST', '/api/v1/namespaces', { metadata: { name: 'team', labels: { 'miroir.dev/mirror': 'enabled' } } });
+
+  for (const tag of ['v1', 'v2']) {
+    await t.test(`a rollout of ${tag} costs the registry one copy`, async (rollout) => {
+      const image = await lab.upstream.push(
+        `team/app:${tag}`,
+        { seed: tag, layers: LAYERS, runs: ['sleep', '1000000'] },
+        signal,
+      );
+      await lab.upstream.resetStats();
+      const startedAt = performance.now();
+
+      await deploy(cluster, image.reference);
+
+      const { byDigest } = await lab.upstream.stats();
+      // The layer with the program is that of the cluster's pause image, which all nodes have.
+      const layers = (image.manifests[0]?.layers ?? []).slice(0, LAYERS.length);
+      const sent = layers.reduce((sum, { digest }) => sum + (byDigest[digest]?.bytes ?? 0), 0);
+      const copies = sent / layers.reduce((sum, { size }) => sum + size, 0);
+      rollout.diagnostic(
+        `${PODS} pods in ${Math.round(performance.now() - startedAt)} ms, ${copies.toFixed(2)} copies`,
+      );
+      assert.equal(copies.toFixed(2), '1.00');
+    });
+  }
+
+  await t.test('the webhook admitted its pods', async () => {
+    const { body } = await call('GET', '/api/v1/namespaces/team/pods');
+    const pods = body.items as readonly {
+      readonly metadata: { readonly annotations?: Readonly<Record<string, string>> };
+    }[];
+    assert.ok(pods.length >= PODS);
+    for (const { metadata } of pods) assert.equal(metadata.annotations?.['miroir.dev/gate-applied'], 'block');
+  });
+
+  await t.test('miroir status tells by way of the apiserver that all is well', async () => {
+    const { stdout } = await run([...MIROIR, 'status', `--kubeconfig=${plane.kubeconfig}`, '--json'], {}, signal);
+    const reports = JSON.parse(stdout) as readonly MirrorReport[];
+    assert.deepEqual(
+      reports.map(({ node, problem }) => ({ node, problem })),
+      lab.nodes.map(({ name }) => ({ node: name, problem: undefined })),
+    );
+    for (const { status } of reports) {
+      assert.deepEqual(status?.missing, []);
+      assert.equal(status?.verdict.result, 'compatible');
+      assert.equal(status?.members.length, 2);
+    }
+  });
+
+  await t.test('an uninstall leaves certs.d as it was, and nothing in the cluster', async () => {
+    assert.notDeepEqual(certsOf(lab), certsBefore);
+
+    await cluster.helm('uninstall', 'miroir', '--wait', '--timeout=60s');
+
+    // Helm does not wait for what a DaemonSet made.
+    await until(async () => (await call('GET', '/api/v1/namespaces/miroir/pods')).body.items.length === 0, signal);
+    assert.deepEqual(certsOf(lab), certsBefore);
+    await deploy(
+      cluster,
+      (await lab.upstream.push('team/app:v3', { seed: 'v3', layers: [], runs: ['sleep', '1000000'] }, signal))
+        .reference,
+    );
+  });
+});
+
+/** Rolls an image out over the nodes, as a Deployment does; resolves when all pods are ready. */
+async function deploy({ plane: { call }, ready }: InstalledCluster, image: string): Promise<void> {
+  const path = '/apis/apps/v1/namespaces/team/deployments';
+  const labels = { app: 'app' };
+  const topologySpreadConstraints = [
+    {
+      maxSkew: 1,
+      topologyKey: 'kubernetes.io/hostname',
+      whenUnsatisfiable: 'DoNotSchedule',
+      labelSelector: { matchLabels: labels },
+    },
+  ];
+  const containers = [{ name: 'app', image, imagePullPolicy: 'IfNotPresent' }];
+  const spec = {
+    replicas: PODS,
+    selector: { matchLabels: labels },
+    strategy: { rollingUpdate: { maxSurge: '100%', maxUnavailable: 0 } },
+    template: {
+      metadata: { labels },
+      spec: { containers, topologySpreadConstraints, terminationGracePeriodSeconds: 0 },
+    },
+  };
+  const body = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'app' }, spec };
+  const apply = { contentType: 'application/apply-patch+yaml' };
+  const { status, body: answer } = await call('PATCH', `${path}/app?fieldManager=test&force=true`, body, apply);
+  assert.ok(status === 200 || status === 201, JSON.stringify(answer));
+  await ready(`${path}/app`);
+}
