@@ -34,6 +34,10 @@ integration: setup ## The tests on real containerds (root)
 e2e: setup ## A whole cluster: the chart installed, rollouts, and an uninstall (root, a minute and a half)
 	@node --test --test-concurrency=1 "test/e2e/**/*.test.ts"
 
+.PHONY: soak
+soak: setup ## Half an hour of pulls, restarts and faults by chance on four nodes (root)
+	@node test/soak/run.ts
+
 .PHONY: build
 build: node_modules ## dist/miroir: the bundle and its launcher
 	@npm run --silent build

@@ -7,11 +7,12 @@ import type { LabNode } from '../lab/node.ts';
 import type { PushedImage } from '../lab/push.ts';
 import type { UpstreamRequest } from '../lab/upstream/ledger.ts';
 import type { Cell, Fault, Measured, Outcome, Row } from './fault.ts';
-import { type FaultyPeer, honestly, type PeerContent, startFaultyPeer } from './faulty-peer.ts';
+import { type FaultyPeer, honestly, startFaultyPeer } from './faulty-peer.ts';
+import { readImage } from './peer-content.ts';
 import { largeLayer, layersOf } from './scene.ts';
 
 /** What `concurrent_layer_fetch_buffer` makes of a layer: several requests at once. */
-const inChunks = (configToml: string) => `${configToml}
+export const inChunks = (configToml: string) => `${configToml}
 [plugins."io.containerd.transfer.v1.local"]
   max_concurrent_downloads = 4
   concurrent_layer_fetch_buffer = ${1024 * 1024}
@@ -27,8 +28,6 @@ export const COLUMNS = [
 
 /** One layer that is passed on as it comes, and one that is verified before any of it is. */
 const LAYERS = [{ bytes: 6_000_000 }, { bytes: 300_000, gzip: true }];
-/** Larger than what mirrors verify before they pass it on. */
-const LAYER_BYTES_MIN = 1024 * 1024;
 const UPSTREAM_BYTES_PER_SECOND = 8_000_000;
 const UPSTREAM_DELAY_MS = 10;
 const BASELINES = 3;
@@ -294,24 +293,4 @@ async function knows(node: LabNode, other: LabNode, port: number): Promise<boole
 async function isFound({ node, image }: Cell): Promise<boolean> {
   const url = `http://127.0.0.1:29981/v2/${image.repository}/blobs/${largeLayer(image)}?ns=upstream.lab:5000`;
   return (await node.fetch(url, { method: 'HEAD' })).status === 200;
-}
-
-async function readImage({ upstream }: Lab, image: PushedImage, signal: AbortSignal): Promise<PeerContent[]> {
-  const read = async (digest: string, kind: PeerContent['kind'], mediaType: string): Promise<PeerContent> => {
-    const folder = kind === 'manifest' ? 'manifests' : 'blobs';
-    const accept = kind === 'manifest' ? { accept: mediaType } : {};
-    const url = `${upstream.pushUrl}/v2/${image.repository}/${folder}/${digest}`;
-    const response = await fetch(url, { headers: accept, signal });
-    if (!response.ok) throw new Error(`${url} answers ${response.status}`);
-    return { kind, digest, mediaType, bytes: Buffer.from(await response.arrayBuffer()) };
-  };
-  const [manifest] = image.manifests;
-  if (manifest === undefined) throw new Error('an image without a manifest');
-  return Promise.all([
-    read(manifest.digest, 'manifest', manifest.mediaType),
-    read(manifest.config.digest, 'config', 'application/octet-stream'),
-    ...manifest.layers.map(({ digest, size }) =>
-      read(digest, size > LAYER_BYTES_MIN ? 'layer' : 'small layer', 'application/octet-stream'),
-    ),
-  ]);
 }

@@ -1,0 +1,156 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { createRandom } from '../../common/random.ts';
+import { inChunks } from '../faults/stage.ts';
+import { createLab, type Lab } from '../lab/lab.ts';
+import type { LabNode } from '../lab/node.ts';
+import { runSoakNode, type Sample, sampleMirror } from './soak-node.ts';
+
+const NODES = [
+  { containerd: '2.4' },
+  { containerd: '1.6.20' },
+  { containerd: '2.4' },
+  { containerd: '2.4', configToml: inChunks },
+];
+const IMAGES = 40;
+/** Some layers are in several images. */
+const SHARED_LAYERS = 10;
+const SAMPLE_MS = 2_000;
+/** Of a node, after which it has begun to use all that it uses. */
+const SETTLING_SHARE = 1 / 3;
+
+export interface SoakOptions {
+  readonly durationMs: number;
+  readonly seed: number;
+  readonly onSample?: (report: SoakReport) => void;
+}
+
+export interface SoakReport {
+  readonly seed: number;
+  readonly counts: ReadonlyMap<string, number>;
+  readonly slowestPullMs: number;
+  readonly failures: readonly string[];
+  /** Of the mirror that is never restarted. */
+  readonly witness: readonly Sample[];
+}
+
+/** Four nodes that pull, remove and restart by chance, among peers that fail and a network that breaks. */
+export async function soak({ durationMs, seed, onSample }: SoakOptions, signal: AbortSignal): Promise<SoakReport> {
+  const random = createRandom(seed);
+  const lab = await createLab({ nodes: NODES }, signal);
+  try {
+    for (const node of lab.nodes) await node.configure([], signal);
+    await Promise.all(lab.nodes.map((node) => node.startMirror([], signal)));
+    const images = await pushImages(lab);
+    await lab.upstream.delay(10);
+    await lab.upstream.throttle({ perConnection: 20_000_000 });
+    const over = AbortSignal.any([signal, AbortSignal.timeout(durationMs)]);
+    const counts = new Map<string, number>();
+    const failures: string[] = [];
+    const witness: Sample[] = [];
+    let slowestPullMs = 0;
+    const report = (): SoakReport => ({ seed, counts, slowestPullMs, failures, witness });
+    const did = (node: LabNode) => (what: string, ms: number, error?: unknown) => {
+      counts.set(what, (counts.get(what) ?? 0) + 1);
+      if (what.startsWith('pull')) slowestPullMs = Math.max(slowestPullMs, ms);
+      if (error !== undefined) failures.push(`${node.name}: ${what} after ${Math.round(ms)} ms: ${error}`);
+    };
+    const startedAt = performance.now();
+    const sampling = async () => {
+      while (!over.aborted) {
+        const sample = sampleMirror(lab.nodes[0] as LabNode, performance.now() - startedAt);
+        if (sample !== undefined) witness.push(sample);
+        onSample?.(report());
+        await delay(SAMPLE_MS, undefined, { signal: over }).catch(() => {});
+      }
+    };
+    // Each node has chance of its own: what one does must not depend on how fast another is.
+    const running = lab.nodes.map((node, index) =>
+      runSoakNode(
+        { lab, node, images, random: createRandom(Math.floor(random() * 2 ** 32)), did: did(node) },
+        { isWitness: index === 0 },
+        over,
+      ).catch((error: unknown) => {
+        if (!over.aborted) failures.push(`${node.name}: ${error instanceof Error ? error.stack : String(error)}`);
+      }),
+    );
+    await Promise.all([...running, sampling(), disturbNetwork(lab, random, over)]);
+    signal.throwIfAborted();
+    return report();
+  } finally {
+    await lab.down();
+  }
+}
+
+function pushImages(lab: Lab) {
+  return Promise.all(
+    Array.from({ length: IMAGES }, (_, index) =>
+      lab.upstream.push(`soak/app-${index}:v1`, {
+        seed: `soak-${index}`,
+        layers: [
+          { bytes: 2_500_000, seed: `shared-${index % SHARED_LAYERS}` },
+          { bytes: 1_500_000 },
+          { bytes: 200_000, gzip: true },
+        ],
+      }),
+    ),
+  );
+}
+
+/** Cuts nodes off from each other, makes their links slow, and the registry too; and puts it right again. */
+async function disturbNetwork(lab: Lab, random: () => number, signal: AbortSignal): Promise<void> {
+  const pick = () => lab.nodes[Math.floor(random() * lab.nodes.length)] as LabNode;
+  const pause = (ms: number) => delay(ms, undefined, { signal }).catch(() => {});
+  while (!signal.aborted) {
+    await pause(1_000 + random() * 6_000);
+    const node = pick();
+    const dice = random();
+    if (dice < 0.4) {
+      await node.block(lab.nodes.filter((other) => other !== node && random() < 0.6));
+      await pause(random() * 4_000);
+      await node.block([]);
+    } else if (dice < 0.7) {
+      await node.limitRate({ send: 1_000_000 + random() * 5_000_000 });
+      await pause(random() * 5_000);
+      await node.limitRate(undefined);
+    } else {
+      await lab.upstream.delay(random() * 600);
+      await pause(random() * 5_000);
+      await lab.upstream.delay(10);
+    }
+  }
+}
+
+/** More than this is not chance: what a mirror keeps has limits that a soak reaches in its first third. */
+const GROWTH_BYTES_MAX = 16 * 1024 * 1024;
+const GROWTH_FILES_MAX = 8;
+
+/** What is wrong with how it went; nothing, hopefully. */
+export function judgeSoak({ failures, witness, counts }: SoakReport): readonly string[] {
+  const settled = witness.slice(Math.floor(witness.length * SETTLING_SHARE));
+  const half = Math.floor(settled.length / 2);
+  const [before, after] = [settled.slice(0, half), settled.slice(half)];
+  const complaints = [...failures];
+  const complain = (isWrong: boolean, what: string) => {
+    if (isWrong) complaints.push(what);
+  };
+  const pulls = [...counts].filter(([what]) => what.startsWith('pull')).reduce((sum, [, count]) => sum + count, 0);
+  complain(pulls === 0 || half === 0, 'nothing happened');
+  complain(new Set(witness.map(({ pid }) => pid)).size > 1, 'the mirror that was to run all the time was restarted');
+  const [residentBefore, residentAfter] = [before, after].map((samples) =>
+    median(samples.map((one) => one.residentBytes)),
+  );
+  const [filesBefore, filesAfter] = [before, after].map((samples) => median(samples.map((one) => one.files)));
+  complain(
+    (residentAfter ?? 0) - (residentBefore ?? 0) > GROWTH_BYTES_MAX,
+    `memory grew from ${residentBefore} to ${residentAfter} bytes`,
+  );
+  complain(
+    (filesAfter ?? 0) - (filesBefore ?? 0) > GROWTH_FILES_MAX,
+    `open files grew from ${filesBefore} to ${filesAfter}`,
+  );
+  return complaints;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? 0;
+}
