@@ -112,6 +112,21 @@ for (const encryption of ['on', 'off'] as const) {
       );
     });
 
+    test('passes over a holder whose blob has another length than the node is about to receive', async (t) => {
+      const { holder, asker } = await startPair(t);
+      const digest = sha256(LARGE);
+      const short = holder.store.receive(digest, LARGE.length - 9);
+      short.write(LARGE.subarray(0, -9));
+      short.commit();
+      await holder.router.advertise([{ key: digestKey(digest) }], t.signal);
+      const own = asker.store.receive(digest, LARGE.length);
+      t.after(() => own.abort());
+
+      const { status } = await askFor(`${asker.url}/v2/library/app/blobs/${digest}`).answer;
+
+      assert.equal(status, 404);
+    });
+
     test('tells a blob by HEAD', async (t) => {
       const { holder, asker } = await startPair(t);
       const digest = holder.store.put(SMALL);

@@ -211,13 +211,17 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     endedEmpty: (digest: Digest) => deps.router.gaveUp([digestKey(digest)]),
   };
 
-  const relay = (
+  /** containerd is told by the manifest, before it asks; a mirror that was not asked for that one is told by containerd's ingest. */
+  const expectedSize = async ({ digest, isForStore }: WantedContent) =>
+    sizes.of(digest) ?? (isForStore ? await holding.sizeOf(digest) : undefined);
+
+  const relay = async (
     wanted: WantedContent,
     bounds: { readonly start: number; readonly end?: number; readonly verifies: boolean },
     find: Find,
     signal: AbortSignal,
   ) => {
-    const sizeBytes = sizes.of(wanted.digest);
+    const sizeBytes = await expectedSize(wanted);
     const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, sizeBytes };
     const relayOptions = { plan, firstByteTimeoutMs: waitMs(wanted) };
     return runRelay(relayDeps, relayOptions, { ...wanted, kind: 'blob' }, find, signal);
