@@ -7,7 +7,7 @@ import { readSwarmKeys } from '../../certs/swarm-key.ts';
 import { boundAddress, listen } from '../../common/http/listen.ts';
 import { applyRange, formatContentRange, parseRange } from '../../common/http/range.ts';
 import { silentLogger } from '../../common/log.ts';
-import { parseDigest } from '../../common/oci/digest.ts';
+import { type Digest, parseDigest } from '../../common/oci/digest.ts';
 import { acceptSealed } from '../../mirror/peers/accept-sealed.ts';
 import { TLS_OPTIONS } from '../../mirror/peers/dial-sealed.ts';
 import { peerKeys } from '../../mirror/peers/proof.ts';
@@ -41,10 +41,6 @@ export interface Asked extends PeerContent {
 export type Answer = (asked: Asked) => void | Promise<void>;
 
 export interface FaultyPeer {
-  /** Where it is asked: new for each, since mirrors remember who was bad. */
-  readonly address: string;
-  /** How many questions it was asked about this. */
-  askedFor(digest: string): number;
   stop(): Promise<void>;
 }
 
@@ -70,7 +66,6 @@ export async function startFaultyPeer(options: FaultyPeerOptions, signal: AbortS
   const keys = await readSwarmKeys(options.swarmKeyFile);
   const secrets = peerKeys(keys);
   const keyOf = (identity: string) => Buffer.from(secrets.get(identity) ?? '');
-  const counts = new Map<string, number>();
   const sockets = new Set<Socket>();
   const app = http.createServer((request, response) => {
     const socket = carriers.get(request.socket) ?? request.socket;
@@ -78,7 +73,6 @@ export async function startFaultyPeer(options: FaultyPeerOptions, signal: AbortS
     if (asked === undefined) {
       response.writeHead(404, { 'Content-Length': 0 }).end();
     } else {
-      counts.set(asked.digest, (counts.get(asked.digest) ?? 0) + 1);
       void answer(asked);
     }
   });
@@ -119,27 +113,22 @@ export async function startFaultyPeer(options: FaultyPeerOptions, signal: AbortS
     },
     { listen: { host, port: 0 }, advertiseHost: host, peerPort: port, keys },
   );
-  await router.start(signal);
-  await until(
-    () => router.members().length >= members.length,
-    signal,
-    () => 'the faulty peer was not let into the swarm',
-  );
-  await router.advertise(
-    contents.map(({ digest }) => ({
-      key: digestKey(parseDigest(digest) as NonNullable<ReturnType<typeof parseDigest>>),
-    })),
-    signal,
-  );
-  return {
-    address: `${host}:${port}`,
-    askedFor: (digest) => counts.get(digest) ?? 0,
-    stop: async () => {
-      await router.stop();
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
+  const stop = async () => {
+    await router.stop();
+    for (const socket of sockets) socket.destroy();
+    server.close();
   };
+  try {
+    await router.start(signal);
+    const complain = () => 'the faulty peer was not let into the swarm';
+    await until(() => router.members().length >= members.length, signal, complain);
+    const entries = contents.map(({ digest }) => ({ key: digestKey(parseDigest(digest) as Digest) }));
+    await router.advertise(entries, signal);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { stop };
 }
 
 function parseQuestion(

@@ -80,10 +80,13 @@ export async function runSoakNode(
     if (answer === undefined) return;
     const options = { host: lab.address, swarmKeyFile: lab.swarmKeyFile, members: [node.address], contents, answer };
     const peer = await startFaultyPeer(options, signal);
-    await fault.before?.(row);
-    await pull(image, `pull with ${fault.name}`);
-    await fault.after?.(row);
-    await peer.stop();
+    try {
+      await fault.before?.(row);
+      await pull(image, `pull with ${fault.name}`);
+      await fault.after?.(row);
+    } finally {
+      await peer.stop();
+    }
   };
 
   const restart = async () => {
