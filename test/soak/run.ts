@@ -31,7 +31,8 @@ const report = await soak(
   },
   AbortSignal.timeout(durationMs + 5 * 60_000),
 );
-for (const [what, count] of [...report.counts].toSorted()) say(`${String(count).padStart(5)} ${what}`);
+for (const [what, count] of [...report.counts].toSorted(([one], [other]) => one.localeCompare(other)))
+  say(`${String(count).padStart(5)} ${what}`);
 say(`slowest pull ${Math.round(report.slowestPullMs)} ms`);
 const complaints = judgeSoak(report);
 for (const complaint of complaints) say(`WRONG ${complaint}`);

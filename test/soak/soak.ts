@@ -52,7 +52,10 @@ export async function soak({ durationMs, seed, onSample }: SoakOptions, signal: 
     const did = (node: LabNode) => (what: string, ms: number, error?: unknown) => {
       counts.set(what, (counts.get(what) ?? 0) + 1);
       if (what.startsWith('pull')) slowestPullMs = Math.max(slowestPullMs, ms);
-      if (error !== undefined) failures.push(`${node.name}: ${what} after ${Math.round(ms)} ms: ${error}`);
+      if (error !== undefined)
+        failures.push(
+          `${node.name}: ${what} after ${Math.round(ms)} ms: ${error instanceof Error ? error.message : JSON.stringify(error)}`,
+        );
     };
     const startedAt = performance.now();
     const sampling = async () => {
