@@ -53,7 +53,17 @@ test('--help tells the commands and exits 0', async () => {
   assert.equal(exitCode, 0);
   assert.equal(stderr, '');
   const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name);
-  assert.deepEqual(commands, ['mirror', 'webhook', 'configure', 'cleanup', 'check', 'status', 'version', 'help']);
+  assert.deepEqual(commands, [
+    'mirror',
+    'webhook',
+    'configure',
+    'cleanup',
+    'check',
+    'status',
+    'verify',
+    'version',
+    'help',
+  ]);
 });
 
 for (const args of [['version'], ['--version']]) {

@@ -57,7 +57,9 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
   function add<C extends CommandName>(
     name: C,
     description: string,
-    run: (config: ConfigOf<C>, options: Readonly<Record<string, unknown>>) => Promise<number>,
+    run: (config: ConfigOf<C>, options: Readonly<Record<string, unknown>>, operand: string) => Promise<number>,
+    /** What must follow the command besides flags, as in `<image>`. */
+    operand?: string,
   ): Command {
     const command = program
       .command(name)
@@ -67,15 +69,18 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
       .allowUnknownOption()
       .allowExcessArguments()
       .addHelpText('after', FLAGS_EPILOGUE)
-      .action(async (options: Readonly<Record<string, unknown>>) => {
+      .action(async (...given: unknown[]) => {
+        const operands = operand === undefined ? 0 : 1;
+        const options = given[operands] as Readonly<Record<string, unknown>>;
         const config = await loadConfig(name, {
           flags: collectedFlags(name, options),
-          unknownArguments: withoutValuesOfUnknownFlags(command.args),
+          unknownArguments: withoutValuesOfUnknownFlags(command.args.slice(operands)),
           env: deps.env,
           readFile: deps.readFile,
         });
-        exitCode = await run(config, options);
+        exitCode = await run(config, options, String(given[0]));
       });
+    if (operand !== undefined) command.argument(operand);
     for (const option of optionsOf(name)) command.addOption(option);
     return command;
   }
@@ -115,6 +120,15 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
       return runStatus(deps, config, options['json'] === true, signal);
     },
   ).option('--json', 'Print what each mirror says as JSON');
+  add(
+    'verify',
+    "Tell whether this node's mirror has an image, from where, and how fast",
+    async (config, options, image) => {
+      const { runVerify } = await import('./verify-command.ts');
+      return runVerify(deps, { image, address: config.registryAddress }, options['json'] === true, signal);
+    },
+    '<image>',
+  ).option('--json', 'Print what was found as JSON');
   program
     .command('version')
     .description('Print the version')

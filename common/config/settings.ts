@@ -58,7 +58,7 @@ export const SETTINGS = {
     example: '/etc/containerd/config.toml',
   }),
   registryAddress: withDefault({
-    commands: ['mirror'],
+    commands: ['mirror', 'verify'],
     kind: loopbackPort,
     default: '127.0.0.1:29981',
     help: "Where this node's containerd asks: a loopback address, for nobody else",

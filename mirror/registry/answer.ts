@@ -6,6 +6,9 @@ import { type BodySink, responseSink } from '../transfer/body-sink.ts';
 import type { Manifest } from '../transfer/local-content.ts';
 import { type OciRefusal, ociErrorBody, refusal } from './oci-error.ts';
 
+/** Where content came from, `local` or `peer`: for people, containerd does not look. */
+export const SOURCE_HEADER = 'Miroir-Source';
+
 /** A head's worth of fields, as Node takes them. */
 type Fields = Record<string, string | number>;
 
@@ -47,7 +50,7 @@ export function answerManifest(
 export function answerBlobHead(
   request: IncomingMessage,
   response: ServerResponse,
-  blob: { readonly digest: Digest; readonly sizeBytes: number },
+  blob: { readonly digest: Digest; readonly sizeBytes: number; readonly source?: string },
   asked: RangeRequest | undefined,
 ): { readonly sink: BodySink; readonly range: ByteRange } | undefined {
   const { digest, sizeBytes } = blob;
@@ -64,6 +67,7 @@ export function answerBlobHead(
     'Content-Length': range.end - range.start,
     'Docker-Content-Digest': digest,
     'Accept-Ranges': 'bytes',
+    ...(blob.source !== undefined && { [SOURCE_HEADER]: blob.source }),
     ...(applied !== 'whole' && { 'Content-Range': formatContentRange(range, sizeBytes) }),
   });
   if (!isHead) return { sink: responseSink(response), range };

@@ -8,7 +8,7 @@ import type { Logger } from '../../common/log.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import type { RegistryMetrics } from '../transfer/metrics.ts';
 import type { FoundManifest, Source, Transfer } from '../transfer/transfer.ts';
-import { answerBase, answerBlobHead, answerManifest, answerRefusal } from './answer.ts';
+import { answerBase, answerBlobHead, answerManifest, answerRefusal, SOURCE_HEADER } from './answer.ts';
 import { refusal } from './oci-error.ts';
 import { type OciPath, parseOciPath } from './oci-path.ts';
 import { createRegistryNames } from './registry-names.ts';
@@ -175,7 +175,7 @@ async function answerWithManifest(
   told(found?.source ?? 'none');
   logAnswer(context, request, path, found?.source ?? 'none');
   if (found === undefined) return answerRefusal(request, response, NO_MANIFEST);
-  answerManifest(request, response, found.manifest);
+  answerManifest(request, response, found.manifest, { [SOURCE_HEADER]: found.source });
   if (request.method === 'GET') countBytes(context, path, found.source, found.manifest.bytes.length);
 }
 
@@ -209,7 +209,7 @@ async function answerWithBlob(
     const size = await transfer.blobSize(path, signal);
     told(size?.source ?? 'none');
     if (size === undefined) return answerRefusal(request, response, NO_BLOB);
-    answerBlobHead(request, response, { digest: path.digest, sizeBytes: size.sizeBytes }, undefined);
+    answerBlobHead(request, response, { ...size, digest: path.digest }, undefined);
     return;
   }
   // Without a validator of ours there is nothing that If-Range could match (RFC 9110, 13.1.5).

@@ -1,5 +1,7 @@
 /** A whole cluster: real kubelets, real containerds of both kinds, and Miroir as its users install it. */
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import test from 'node:test';
 import type { MirrorReport } from '../../cli/read-status.ts';
 import { run, until } from '../lab/namespace.ts';
@@ -72,6 +74,66 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     }
   });
 
+  await t.test('helm test passes', async () => {
+    await cluster.helm('test', 'miroir', '--timeout=60s');
+  });
+
+  await t.test('with the registry stopped an image that one node has runs on all', async () => {
+    const image = await lab.upstream.push(
+      'team/app:v3',
+      { seed: 'v3', layers: LAYERS, runs: ['sleep', '1000000'] },
+      signal,
+    );
+    await lab.nodes[0]?.pull(image.reference);
+    await lab.upstream.stop();
+
+    await deploy(cluster, image.reference);
+
+    await lab.upstream.start();
+  });
+
+  await t.test(
+    'a node whose containerd is set up wrongly is labelled and avoided, until it is mended',
+    async (broken) => {
+      const [, , node] = lab.nodes;
+      assert.ok(node);
+      const config = path.join(node.folder, 'etc-containerd', 'config.toml');
+      const text = fs.readFileSync(config, 'utf8');
+      const label = async () =>
+        (await call('GET', `/api/v1/nodes/${node.name}`)).body.metadata.labels['miroir.dev/containerd'];
+      const since = performance.now();
+      fs.writeFileSync(config, text.replace(/config_path = .*/, 'config_path = ""'));
+      await node.restartContainerd();
+      await until(async () => (await label()) === 'incompatible', signal);
+      broken.diagnostic(`labelled after ${Math.round((performance.now() - since) / 1000)} s`);
+
+      const status = [
+        'sh',
+        '-c',
+        '"$@"; echo "exit $?"',
+        'sh',
+        ...MIROIR,
+        'status',
+        `--kubeconfig=${plane.kubeconfig}`,
+      ];
+      const { stdout } = await run(status, {}, signal);
+      assert.match(stdout, new RegExp(`^${node.name}: .*\\(config-path-empty\\)$`, 'm'));
+      assert.match(stdout, /exit 1\n$/);
+      const { body } = await call('POST', '/api/v1/namespaces/team/pods?dryRun=All', {
+        metadata: { name: 'new' },
+        spec: { containers: [{ name: 'app', image: 'app' }] },
+      });
+      const [term] = body.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms;
+      assert.deepEqual(term.matchExpressions, [
+        { key: 'miroir.dev/containerd', operator: 'NotIn', values: ['incompatible'] },
+      ]);
+
+      fs.writeFileSync(config, text);
+      await node.restartContainerd();
+      await until(async () => (await label()) === 'compatible', signal);
+    },
+  );
+
   await t.test('an uninstall leaves certs.d as it was, and nothing in the cluster', async () => {
     assert.notDeepEqual(certsOf(lab), certsBefore);
 
@@ -82,7 +144,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     assert.deepEqual(certsOf(lab), certsBefore);
     await deploy(
       cluster,
-      (await lab.upstream.push('team/app:v3', { seed: 'v3', layers: [], runs: ['sleep', '1000000'] }, signal))
+      (await lab.upstream.push('team/app:v4', { seed: 'v4', layers: [], runs: ['sleep', '1000000'] }, signal))
         .reference,
     );
   });

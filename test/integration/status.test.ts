@@ -1,7 +1,8 @@
-/** `miroir status`: its figures against the upstream's own count. */
+/** `miroir status`, its figures against the upstream's own count, and `miroir verify`. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { MirrorReport } from '../../cli/read-status.ts';
+import type { ImageFinding } from '../../cli/verify-image.ts';
 import { createLab } from '../lab/lab.ts';
 import { run } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
@@ -53,4 +54,46 @@ test('bytes spared are what the upstream would have sent, and a mirror that is a
   assert.match(text, /^upstream\.lab:5000 +9\.0 MB +\d+ /m);
   assert.match(text, new RegExp(`^${first.address}:29984: no answer: .*ECONNREFUSED`, 'm'));
   assert.match(text, /exit 1\n$/);
+});
+
+test('verify tells what of an image is here, at a peer, and at the registry alone, and keeps nothing', async (t) => {
+  const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
+  const lab = await createLab({ nodes: [{ containerd: '2.4' }, { containerd: '1.6.20' }] }, signal);
+  t.after(() => lab.down());
+  const [first, second] = lab.nodes;
+  assert.ok(first && second);
+  for (const node of lab.nodes) await node.configure();
+  await Promise.all(lab.nodes.map((node) => node.startMirror()));
+  const layers = [{ bytes: 8_000_000 }, { bytes: 1_000_000, gzip: true }];
+  const platforms = ['linux/amd64', 'linux/arm64'];
+  const image = await lab.upstream.push('team/app:v1', { seed: 'verify', layers, platforms });
+  await first.pull(image.reference);
+  await lab.upstream.resetStats();
+  const verify = async (node: typeof first, ...args: string[]) => {
+    const argv = ['sh', '-c', '"$@"; echo "exit $?"', 'sh', ...MIROIR, 'verify', ...args];
+    return (await node.exec(argv, {}, signal)).stdout;
+  };
+
+  for (const [node, source] of [
+    [first, 'local'],
+    [second, 'peer'],
+    [second, 'peer'],
+  ] as const) {
+    const said = await verify(node, image.reference, '--json');
+    assert.match(said, /exit 0\n$/);
+    const { parts } = JSON.parse(said.replace(/exit 0\n$/, '')) as ImageFinding;
+    assert.deepEqual(
+      parts.map((part) => [part.kind, part.source]),
+      ['index', 'manifest', 'config', 'layer', 'layer'].map((kind) => [kind, source]),
+    );
+  }
+  const text = await verify(second, image.reference);
+  assert.match(text, /this node needs no registry for it\n\nindex +sha256:[0-9a-f]{12} .* a peer\n/);
+  assert.match(text, /\n8\.0 MB from peers in \d\.\d+ s, .*B a second\nexit 0\n$/);
+  assert.match(
+    await verify(second, 'upstream.lab:5000/team/other:v1'),
+    /1 of 1 parts come from the registry\n[^]*exit 1\n$/,
+  );
+  assert.match(await verify(second, 'app'), /exit 2\n$/);
+  assert.equal((await lab.upstream.stats()).requests, 0);
 });
