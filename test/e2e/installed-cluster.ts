@@ -46,7 +46,11 @@ export async function installCluster(nodes: readonly string[], signal: AbortSign
     };
     const certsBefore = certsOf(lab);
     const startedAt = performance.now();
-    const values = [`image.repository=${REPOSITORY}`, 'registries={upstream.lab:5000=http://upstream.lab:5000}'];
+    const values = [
+      `image.repository=${REPOSITORY}`,
+      'registries={upstream.lab:5000=http://upstream.lab:5000}',
+      'webhook.extraArgs={--verdict-interval=2s}',
+    ];
     await release('install', 'miroir', CHART, '--create-namespace', ...values.map((value) => `--set=${value}`));
     const soon = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
     await Promise.all([
