@@ -92,7 +92,7 @@ test('verify tells what of an image is here, at a peer, and at the registry alon
   assert.match(text, /\n8\.0 MB from peers in \d\.\d+ s, .*B a second\nexit 0\n$/);
   assert.match(
     await verify(second, 'upstream.lab:5000/team/other:v1'),
-    /1 of 1 parts come from the registry\n[^]*exit 1\n$/,
+    /1 of 1 parts come from the registry\n[\s\S]*exit 1\n$/,
   );
   assert.match(await verify(second, 'app'), /exit 2\n$/);
   assert.equal((await lab.upstream.stats()).requests, 0);
