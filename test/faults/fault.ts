@@ -38,7 +38,7 @@ export interface Fault {
   readonly after?: (row: Row) => Promise<void>;
 }
 
-export type Outcome = 'pulled' | 'fails' | 'fails once' | 'hangs';
+export type Outcome = 'pulled' | 'fails' | 'fails once' | 'hangs' | 'not run';
 
 /** One fault, and all that it happens to. */
 export interface Row {

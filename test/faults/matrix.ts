@@ -1,6 +1,6 @@
 import { CATALOGUE } from './catalogue.ts';
 import type { Fault, Measured } from './fault.ts';
-import type { Stage } from './stage.ts';
+import { COLUMNS, type Stage } from './stage.ts';
 
 /** Rows that mostly wait, and that touch nothing but their own peer, run side by side. */
 const SIDE_BY_SIDE = 3;
@@ -24,8 +24,8 @@ export async function runMatrix(stage: Stage, options: MatrixOptions, signal: Ab
   );
   const matrix = new Map<Fault, readonly Measured[]>();
   const runOne = async (fault: Fault) => {
-    let cells = await stage.run(fault, signal);
-    for (let tried = 1; tried < TRIES && isOnlyLate(fault, cells); tried++) cells = await stage.run(fault, signal);
+    let cells = await runRow(stage, fault, signal);
+    for (let tried = 1; tried < TRIES && isOnlyLate(fault, cells); tried++) cells = await runRow(stage, fault, signal);
     matrix.set(fault, cells);
     options.onRow?.(fault, cells);
   };
@@ -36,6 +36,24 @@ export async function runMatrix(stage: Stage, options: MatrixOptions, signal: Ab
   await Promise.all(Array.from({ length: SIDE_BY_SIDE }, drain));
   for (const fault of wanted.filter((one) => !isByItself(one))) await runOne(fault);
   return matrix;
+}
+
+/** A row that cannot be run is one that is wrong; the others are run all the same. */
+async function runRow(stage: Stage, fault: Fault, signal: AbortSignal): Promise<readonly Measured[]> {
+  try {
+    return await stage.run(fault, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    const told = error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error);
+    return COLUMNS.map(({ title: column }) => ({
+      column,
+      outcome: 'not run',
+      without: 'not run',
+      extraMs: 0,
+      upstreamShare: 0,
+      error: told,
+    }));
+  }
 }
 
 function isByItself({ source, before, during, after, upstream }: Fault): boolean {

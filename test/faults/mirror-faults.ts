@@ -89,7 +89,9 @@ export const MIRROR_FAULTS: readonly Fault[] = [
     name: 'own-containerd-restarted',
     title: 'stays, and containerd is restarted in the middle of a layer',
     source: 'node',
-    before: ({ other, signal }) => other.limitRate({ send: 12_000_000 }, signal),
+    // Slowly, so that it is in the middle of a layer for long enough.
+    upstream: (upstream) => upstream.throttle({ perConnection: 2_000_000 }),
+    before: ({ other, signal }) => other.limitRate({ send: 6_000_000 }, signal),
     during: (row) =>
       each(row, async (cell) => {
         await midwayOf(row, cell);

@@ -1,10 +1,8 @@
 /** Another node, its mirror, its disk, and the network in between: the node has the image, or is just pulling it. */
 import fs from 'node:fs';
-import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { CONTENT } from '../integration/ingested-bytes.ts';
 import type { Fault, Row } from './fault.ts';
-import { each, largeLayer, midway, signalMirror } from './scene.ts';
+import { blobFile, each, largeLayer, midway, signalMirror } from './scene.ts';
 
 const AT_ONCE = { boundMs: 1_500, why: 'at once' };
 const NO_PROGRESS = { boundMs: 7_500, why: 'less than 64 KB in 3 s' };
@@ -26,10 +24,6 @@ const powerCut = async ({ other, signal }: Row) => {
   await other.kill();
   await other.boot(signal);
 };
-
-function blobFile({ other }: Row, digest: string): string {
-  return path.join(other.folder, CONTENT, 'blobs', digest.replace(':', '/'));
-}
 
 export const HOLDER_FAULTS: readonly Fault[] = [
   { name: 'holder-honest', title: 'serves the image as it should', source: 'node', ...AT_ONCE },
@@ -115,7 +109,7 @@ export const HOLDER_FAULTS: readonly Fault[] = [
     ...slowly,
     during: async (row) => {
       await midway(row);
-      for (const { image } of row.cells) fs.truncateSync(blobFile(row, largeLayer(image)), 2_000_000);
+      for (const { image } of row.cells) fs.truncateSync(blobFile(row.other, largeLayer(image)), 2_000_000);
     },
     ...AT_ONCE,
   },

@@ -96,6 +96,6 @@ export const PEER_FAULTS: readonly Fault[] = [
   peer('other-manifest', 'sends another manifest', onThe('manifest', sendsInstead(OTHER_MANIFEST)), AT_ONCE),
   peer('type', 'says that a manifest is a web page', onThe('manifest', sendsType('text/html')), AT_ONCE),
   peer('absent', 'answers 404 for what it says it has', refuses(404), AT_ONCE),
-  peer('busy', 'answers 429', refuses(429), AT_ONCE),
+  peer('busy', 'answers 429', refuses(429), { boundMs: 2_500, why: 'it may have room in a moment' }),
   peer('broken', 'answers 503', refuses(503), AT_ONCE),
 ];
