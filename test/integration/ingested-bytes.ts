@@ -20,7 +20,10 @@ export function ingestedBytes(node: LabNode, digests?: readonly string[]): numbe
 /** What was being received when containerd was killed stays in its folder. */
 function isOneOf(entry: string, digests: readonly string[] | undefined): boolean {
   if (digests === undefined) return true;
-  const refFile = path.join(entry, 'ref');
-  const ref = fs.existsSync(refFile) ? fs.readFileSync(refFile, 'utf8') : '';
-  return digests.some((digest) => ref.endsWith(digest));
+  try {
+    const ref = fs.readFileSync(path.join(entry, 'ref'), 'utf8');
+    return digests.some((digest) => ref.endsWith(digest));
+  } catch {
+    return false; // It has just ended.
+  }
 }
