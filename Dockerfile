@@ -1,4 +1,5 @@
-# Miroir's image: Node, the C libraries that it links to, and the bundle. No shell, no package manager.
+# Miroir's image: Node, the C libraries that it links to, and the bundle. No shell, no package manager. What the bundle is made of is in
+# /usr/share/doc/miroir/sbom.cdx.json.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg COMMIT=$(git rev-parse --short=12 HEAD) .
 #
@@ -36,7 +37,7 @@ RUN set -eu; export PATH="/src/node_modules/.bin:$PATH"; \
     sed -i '1i#!/usr/local/bin/node --optimize-for-size' /app/usr/local/lib/miroir/miroir.js; \
     chmod 755 /app/usr/local/lib/miroir/miroir.js; \
     ln -s ../lib/miroir/miroir.js /app/usr/local/bin/miroir; \
-    cp LICENSE /app/usr/share/doc/miroir/
+    mv /app/usr/local/lib/miroir/sbom.cdx.json LICENSE /app/usr/share/doc/miroir/
 
 FROM scratch
 ARG COMMIT VERSION

@@ -77,12 +77,13 @@ export async function runInImage(tag: string, args: readonly string[], signal: A
   }
 }
 
-/** Removes a tag, and what only it needed. Nothing happens when it is not there. */
-export async function removeImage(tag: string): Promise<void> {
+/** Removes tags, and what only they needed. Those that are not there are passed over. */
+export async function removeImages(tags: readonly string[]): Promise<void> {
   const signal = new AbortController().signal;
-  const there = await buildah(['images', '--format={{.Name}}:{{.Tag}}'], signal);
-  if (there.split('\n').includes(tag)) await buildah(['rmi', tag], signal);
-  await buildah(['rmi', '--prune'], signal);
+  const there = (await buildah(['images', '--format={{.Name}}:{{.Tag}}'], signal)).split('\n');
+  for (const tag of tags.filter((name) => there.includes(name))) await buildah(['rmi', tag], signal);
+  // Buildah complains of an image that went together with its parent: nothing is left of it all the same.
+  await buildah(['rmi', '--prune'], signal).catch(() => {});
 }
 
 async function ensureBase(signal: AbortSignal): Promise<string> {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { build } from 'esbuild';
+import { describeBundle } from './sbom.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 const DIST = path.join(ROOT, 'dist');
@@ -32,7 +33,7 @@ function readCommit(): string {
 
 rmSync(DIST, { recursive: true, force: true });
 mkdirSync(DIST);
-await build({
+const { metafile } = await build({
   absWorkingDir: ROOT,
   entryPoints: { miroir: 'cli/main.ts' },
   outdir: 'dist',
@@ -49,11 +50,13 @@ await build({
   // Errors are told apart by name, in our code and in that of others.
   keepNames: true,
   sourcemap: false,
+  metafile: true,
   legalComments: 'none',
   banner: { js: REQUIRE_FOR_COMMONJS },
   define: { MIROIR_VERSION: JSON.stringify(readVersion()), MIROIR_COMMIT: JSON.stringify(readCommit()) },
   logLevel: 'warning',
 });
+writeFileSync(path.join(DIST, 'sbom.cdx.json'), describeBundle(Object.keys(metafile.inputs), readVersion()));
 writeFileSync(path.join(DIST, 'miroir'), readFileSync(path.join(import.meta.dirname, 'launcher.sh')), { mode: 0o755 });
 const files = readdirSync(DIST, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.js'));
 const bytes = files.reduce((sum, file) => sum + statSync(path.join(DIST, file)).size, 0);

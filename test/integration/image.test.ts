@@ -1,7 +1,7 @@
 /** The image as the Dockerfile makes it: small, the same twice, and nothing in it but Miroir. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { buildah, buildImage, removeImage, runInImage } from '../../scripts/build-image.ts';
+import { buildah, buildImage, removeImages, runInImage } from '../../scripts/build-image.ts';
 
 const DEADLINE_MS = 5 * 60_000;
 /** A mirror is on every node, and comes by pulls itself. */
@@ -10,7 +10,7 @@ const UNPACKED_BYTES_MAX = 160_000_000;
 test('two builds of the same sources have the same digest, and the image is small and runs', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
   const tags = ['localhost/miroir-test:first', 'localhost/miroir-test:second'] as const;
-  t.after(() => Promise.all(tags.map(removeImage)));
+  t.after(() => removeImages(tags));
 
   const first = await buildImage({ tag: tags[0], noCache: true }, signal);
   const second = await buildImage({ tag: tags[1], noCache: true }, signal);
@@ -20,6 +20,15 @@ test('two builds of the same sources have the same digest, and the image is smal
   assert.match(await runInImage(tags[0], ['miroir', 'version'], signal), /^miroir \d+\.\d+\.\d+ \(commit [0-9a-f]{12}/);
   assert.match(await runInImage(tags[0], ['miroir', 'webhook', '--help'], signal), /--webhook-address/);
   await assert.rejects(runInImage(tags[0], ['/bin/sh', '-c', 'true'], signal), /no such file/);
+  const read = [
+    '/usr/local/bin/node',
+    '-p',
+    "require('fs').readFileSync('/usr/share/doc/miroir/sbom.cdx.json', 'utf8')",
+  ];
+  const { components } = JSON.parse(await runInImage(tags[0], read, signal)) as Bom;
+  const names = components.map(({ name }) => name);
+  for (const name of ['node', 'libp2p', 'fastify', '@kubernetes/client-node']) assert.ok(names.includes(name), name);
+  assert.ok(components.every(({ version, purl }) => version !== '' && purl.startsWith('pkg:')));
   const { OCIv1: image } = JSON.parse(await buildah(['inspect', '--type=image', tags[0]], signal)) as Inspected;
   assert.equal(image.config.User, '65532:65532');
   assert.deepEqual(image.config.Entrypoint, ['/usr/local/bin/miroir']);
@@ -36,4 +45,8 @@ interface Inspected {
     };
     readonly rootfs: { readonly diff_ids: readonly string[] };
   };
+}
+
+interface Bom {
+  readonly components: readonly { readonly name: string; readonly version: string; readonly purl: string }[];
 }
