@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { silentLogger } from '../common/log.ts';
+import type { Digest } from '../common/oci/digest.ts';
 import { sha256 } from '../test/conformance/store-image.ts';
 import { createReceiving } from './receiving.ts';
 import { createMemoryStore } from './store/memory-store.ts';
@@ -17,13 +19,20 @@ async function start(t: TestContext) {
   const router = createMemoryRouter({ hub }, { peerId: 'node', address: '10.0.0.1:1' });
   const other = createMemoryRouter({ hub }, { peerId: 'other', address: '10.0.0.2:1' });
   const store = createMemoryStore();
-  const receiving = createReceiving({ store, router, log: silentLogger, begun: () => {}, ended: () => {} });
+  const told = new EventEmitter<{ readonly [event in 'begun' | 'ended']: [Digest] }>();
+  const receiving = createReceiving({
+    store,
+    router,
+    log: silentLogger,
+    begun: (digest) => told.emit('begun', digest),
+    ended: (digest) => told.emit('ended', digest),
+  });
   for (const component of [router, other, receiving]) {
     await component.start(t.signal);
     t.after(() => component.stop());
   }
   const claim = () => other.claim(digestKey(DIGEST), { offset: 0, patienceMs: 2_000 }, t.signal);
-  return { store, other, claim };
+  return { store, other, claim, told };
 }
 
 /** Asks as another node would, until the answer is as wanted; what it claimed itself it gives up each time. */
@@ -59,4 +68,17 @@ test('a node whose content has not begun to come is not followed unless it claim
   t.after(() => arriving.abort());
 
   assert.equal((await node.claim()).role, 'lead');
+});
+
+test('tells this node when the first bytes are there, and when no more will come', { timeout: 10_000 }, async (t) => {
+  const { store, told } = await start(t);
+  const [begun, ended] = (['begun', 'ended'] as const).map((name) => once(told, name, { signal: t.signal }));
+  const arriving = store.receive(DIGEST, BYTES.length);
+
+  arriving.write(BYTES.subarray(0, 10));
+  assert.deepEqual(await begun, [DIGEST]);
+
+  arriving.write(BYTES.subarray(10));
+  arriving.commit();
+  assert.deepEqual(await ended, [DIGEST]);
 });
