@@ -13,8 +13,10 @@ function start() {
   let callback: (() => void) | undefined;
   let stepMs = 0;
   const gaveWay: number[] = [];
+  const inLine: Digest[] = [];
   const slots = createSlots({
     gaveWay: () => {},
+    isInLine: (digest) => inLine.push(digest),
     now: () => atMs,
     every: (ms, called) => {
       callback = called;
@@ -28,6 +30,7 @@ function start() {
   return {
     slots,
     gaveWay,
+    inLine,
     isChecking: () => callback !== undefined,
     follow: (index: number, hasBytes: boolean) => {
       const giveWay = () => {
@@ -117,6 +120,27 @@ test('the same gives way with bytes once in a second', () => {
   }
 
   for (const index of [1, 2, 3]) assert.ok(gaveWay.filter((one) => one === index).length <= 2);
+});
+
+test('what waits behind three that are being fetched is told of until it begins', () => {
+  const { slots, pass, inLine } = start();
+  for (const index of [1, 2]) {
+    slots.led(digestOf(index));
+    slots.begun(digestOf(index));
+  }
+  slots.led(digestOf(4));
+  pass(1_000);
+  assert.equal(inLine.length, 0);
+
+  slots.led(digestOf(3));
+  slots.begun(digestOf(3));
+  pass(1_000);
+  assert.ok(inLine.length >= 4 && inLine.every((digest) => digest === digestOf(4)), `${inLine.length}`);
+
+  const told = inLine.length;
+  slots.begun(digestOf(4));
+  pass(1_000);
+  assert.equal(inLine.length, told);
 });
 
 test('what never begins is not made way for after a while', () => {

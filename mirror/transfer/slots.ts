@@ -34,6 +34,8 @@ export interface Slots {
 export interface SlotsDeps {
   /** Told of each that gives way. */
   readonly gaveWay: () => void;
+  /** Told of what waits in line behind what this node fetches, again and again: whoever waits for it is to know that it will come. */
+  readonly isInLine: (digest: Digest) => void;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Calls back every so many milliseconds, until what it answers is called. */
@@ -45,6 +47,9 @@ const SLOTS = 3;
 
 /** A request that finds a slot has its answer's first byte from a mirror within this time, or waits for somebody else. */
 const CHECK_MS = 25;
+
+/** Sooner than anybody gives a silent leader up. */
+const IN_LINE_MS = 150;
 
 /** What has not begun by then is not waited for any more by others either. */
 const PENDING_MS_MAX = 5_000;
@@ -65,9 +70,10 @@ const LEADS_MAX = 1_024;
 interface Lead {
   readonly atMs: number;
   hasBegun: boolean;
+  toldAtMs: number;
 }
 
-export function createSlots({ now, every, gaveWay: count }: SlotsDeps): Slots {
+export function createSlots({ now, every, gaveWay: count, isInLine }: SlotsDeps): Slots {
   const leads = new Map<Digest, Lead>();
   const held = new Set<HeldRequest>();
   /** In the order of the last time. */
@@ -103,15 +109,24 @@ export function createSlots({ now, every, gaveWay: count }: SlotsDeps): Slots {
     );
   };
 
+  const tellInLine = (pending: ReadonlyArray<readonly [Digest, Lead]>) => {
+    for (const [digest, lead] of pending) {
+      if (now() - lead.toldAtMs < IN_LINE_MS) continue;
+      lead.toldAtMs = now();
+      isInLine(digest);
+    }
+  };
+
   const check = () => {
-    const all = [...leads.values()];
-    if (!all.some(isPending)) {
+    const pending = [...leads].filter(([, lead]) => isPending(lead));
+    if (pending.length === 0) {
       stopChecking?.();
       stopChecking = undefined;
       return;
     }
-    const taken = held.size + all.filter(isGoing).length;
-    if (taken < SLOTS) return;
+    const goingCount = leads.values().filter(isGoing).toArray().length;
+    if (goingCount >= SLOTS) tellInLine(pending);
+    if (held.size + goingCount < SLOTS) return;
     const chosen = whoGivesWay();
     if (chosen === undefined) return;
     note(chosen.digest, !chosen.hasBytes());
@@ -121,7 +136,7 @@ export function createSlots({ now, every, gaveWay: count }: SlotsDeps): Slots {
   return {
     led: (digest) => {
       leads.delete(digest);
-      leads.set(digest, { atMs: now(), hasBegun: false });
+      leads.set(digest, { atMs: now(), hasBegun: false, toldAtMs: now() });
       const [oldest] = leads.keys();
       if (leads.size > LEADS_MAX && oldest !== undefined) leads.delete(oldest);
       stopChecking ??= every(CHECK_MS, check);

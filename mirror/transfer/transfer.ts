@@ -8,7 +8,7 @@ import type { OpenContent, Store, TagRecord } from '../store/store.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
-import { createFirstBytes } from './first-bytes.ts';
+import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
 import { holdSlot } from './hold-slot.ts';
 import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
@@ -123,7 +123,16 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const relayDeps = { client, peers, log, metrics: deps.metrics };
   const unconfirmed = createUnconfirmed({ now });
   const sizes = createKnownSizes();
-  const slots = createSlots({ now, every, gaveWay: () => deps.metrics.gaveWay.inc() });
+  const slots = createSlots({
+    now,
+    every,
+    gaveWay: () => deps.metrics.gaveWay.inc(),
+    // Who asks again still leads.
+    isInLine: (digest) => {
+      const want = { offset: 0, patienceMs: PATIENCE_UNKNOWN_MS };
+      void deps.router.claim(digestKey(digest), want, AbortSignal.timeout(firstByteTimeoutMs));
+    },
+  });
   const firstBytes = createFirstBytes({ now });
   const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
