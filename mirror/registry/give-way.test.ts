@@ -24,7 +24,8 @@ async function startTwo(t: TestContext) {
       await leader.router.claim(digestKey(digest), { offset: 0, patienceMs: 5_000 }, t.signal);
     }
   };
-  const pull = (digest: Digest | undefined) => ask(`${node.url}/v2/library/app/blobs/${digest}`, { headers: AGENT });
+  const pull = (digest: Digest | undefined, fields: Readonly<Record<string, string>> = {}) =>
+    ask(`${node.url}/v2/library/app/blobs/${digest}`, { headers: { ...AGENT, ...fields } });
   return { arriving, lead, pull };
 }
 
@@ -64,4 +65,12 @@ test('a node that fetches three layers puts a fourth off, and fetches it when it
       [404, false],
     ],
   );
+});
+
+test('a containerd that fetches in chunks gets no early end', async (t) => {
+  const { pull } = await startTwo(t);
+  assert.equal((await pull(DIGESTS[0], { range: 'bytes=0-' })).status, 404);
+  for (const digest of DIGESTS.slice(1, 3)) assert.equal((await pull(digest)).status, 404);
+
+  assert.equal((await pull(DIGESTS[3])).status, 404);
 });

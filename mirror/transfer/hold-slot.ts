@@ -41,25 +41,29 @@ export async function holdSlot(
     return true;
   };
   const coming = begin(AbortSignal.any([signal, ending.signal]), postpone);
-  const arrived = await Promise.race([coming, wish.promise]);
-  if (arrived === undefined) {
-    release();
-    return undefined;
+  try {
+    const arrived = await Promise.race([coming, wish.promise]);
+    if (arrived !== undefined && !('isEmpty' in arrived)) content = arrived;
+    if (arrived !== undefined && 'isEmpty' in arrived) {
+      ending.abort();
+      endedEmpty(digest);
+      const cancelled = (late: RelayedContent | undefined) => late?.cancel();
+      coming.then(cancelled, () => {}); // Whatever became of it: it was given up.
+      return emptyContent(arrived);
+    }
+  } finally {
+    if (content === undefined) release();
   }
-  if ('isEmpty' in arrived) {
-    ending.abort();
-    void coming.then((late) => late?.cancel());
-    release();
-    endedEmpty(digest);
-    return emptyContent(arrived);
-  }
-  content = arrived;
+  return content && releasing(content, release);
+}
+
+function releasing(content: RelayedContent, release: () => void): RelayedContent {
   return {
-    ...arrived,
-    send: (sink) => arrived.send(sink).finally(release),
+    ...content,
+    send: (sink) => content.send(sink).finally(release),
     cancel: () => {
       release();
-      arrived.cancel();
+      content.cancel();
     },
   };
 }

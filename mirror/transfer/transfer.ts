@@ -136,6 +136,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const firstBytes = createFirstBytes({ now });
   const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
+  /** containerd fetches several parts of a layer at once: one that ends early may fail the others, so none is made to. */
+  let isInChunks = false;
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
   const recentManifest = (digest: Digest): FoundManifest | undefined => {
@@ -213,9 +215,14 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const holding = {
     slots,
     sizeOf: async (digest: Digest) => {
-      const ingest = await deps.store.ingest(digest, AbortSignal.timeout(firstByteTimeoutMs));
-      await ingest?.file.close();
-      return ingest?.sizeBytes;
+      try {
+        const ingest = await deps.store.ingest(digest, AbortSignal.timeout(firstByteTimeoutMs));
+        await ingest?.file.close();
+        return ingest?.sizeBytes;
+      } catch (error) {
+        log.warn('cannot tell how large it will be: it does not give way', { digest, error });
+        return undefined;
+      }
     },
     endedEmpty: (digest: Digest) => deps.router.gaveUp([digestKey(digest)]),
   };
@@ -247,7 +254,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       return relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, gone);
     };
     const part = { ...bounds, digest: wanted.digest };
-    const content = await (wanted.isForStore ? holdSlot(holding, part, begin, signal) : begin(signal, cannotPostpone));
+    isInChunks ||= wanted.isForStore && isOpenFromStart(asked);
+    const content = await (wanted.isForStore && !isInChunks
+      ? holdSlot(holding, part, begin, signal)
+      : begin(signal, cannotPostpone));
     if (content === undefined && wanted.isForStore) slots.led(wanted.digest);
     if (content === undefined) return undefined;
     const wasSent = () => {
@@ -335,6 +345,11 @@ function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => voi
     },
     close: async () => content.cancel(),
   };
+}
+
+/** What containerd asks for first when it is to fetch in chunks, and never else. */
+function isOpenFromStart(asked: RangeRequest | undefined): boolean {
+  return asked !== undefined && 'start' in asked && asked.start === 0 && asked.end === undefined;
 }
 
 /** A relay needs to know where it starts. Only the last bytes of something need its size for that. */
