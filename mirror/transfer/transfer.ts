@@ -16,6 +16,7 @@ import { createManifestCache } from './manifest-cache.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
+import { after, only, without } from './provider-batches.ts';
 import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
@@ -220,7 +221,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
         await ingest?.file.close();
         return ingest?.sizeBytes;
       } catch (error) {
-        log.warn('cannot tell how large it will be: it does not give way', { digest, error });
+        log.warn('cannot tell how large it will be', { digest, error });
         return undefined;
       }
     },
@@ -386,17 +387,3 @@ const NOWHERE: BodySink = {
   cut: () => {},
   gone: new AbortController().signal,
 };
-
-async function* only(provider: Provider) {
-  yield [provider];
-}
-
-async function* without(left: readonly Provider[], found: AsyncIterable<readonly Provider[]>) {
-  const addresses = new Set(left.map(({ address }) => address));
-  for await (const batch of found) yield batch.filter(({ address }) => !addresses.has(address));
-}
-
-async function* after(known: readonly Provider[], found: AsyncIterable<readonly Provider[]>) {
-  if (known.length > 0) yield known;
-  yield* found;
-}
