@@ -1,6 +1,7 @@
 import { MiroirError } from '../../common/errors.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
 import type { BodyReceiver } from '../transfer/peer-client.ts';
+import { createProgress, WINDOW_PARTS } from './progress.ts';
 import { parseResponseHead, RESPONSE_HEAD_BYTES_MAX, type ResponseHead } from './response-head.ts';
 import { createSlabs, type Slabs } from './slabs.ts';
 
@@ -76,8 +77,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   let isPaused = false;
   let timer: NodeJS.Timeout | undefined;
   let flushing: NodeJS.Immediate | undefined;
-  let windowBytes = 0;
-  let wasPausedInWindow = false;
+  let progress = createProgress(limits.progressBytesMin);
 
   const fail = (error: Error) => {
     const before = phase;
@@ -101,12 +101,11 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   };
 
   const watchProgress = () => {
-    windowBytes = 0;
-    wasPausedInWindow = isPaused;
+    if (isPaused) progress.paused();
     timer = setTimeout(() => {
-      if (!wasPausedInWindow && windowBytes < limits.progressBytesMin) fail(unavailable('the peer stalled'));
+      if (progress.isStalled()) fail(unavailable('the peer stalled'));
       else watchProgress();
-    }, limits.progressWindowMs);
+    }, limits.progressWindowMs / WINDOW_PARTS);
   };
 
   const flush = () => {
@@ -116,7 +115,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
 
   const takeBody = (body: Extract<Phase, { name: 'body' }>, byteCount: number) => {
     body.remaining -= byteCount;
-    windowBytes += byteCount;
+    progress.arrived(byteCount);
     if (body.remaining > 0) flushing ??= setImmediate(flush);
     else finishBody(body);
   };
@@ -196,7 +195,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   const pauseWhen = (mustPause: boolean): boolean => {
     if (mustPause) {
       isPaused = true;
-      wasPausedInWindow = true;
+      progress.paused();
     }
     return !isPaused;
   };
@@ -251,8 +250,9 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
       }
       if (phase.name !== 'body') throw new Error('there is no body to read');
       phase.receiver = receiver;
-      watchProgress();
+      progress = createProgress(limits.progressBytesMin);
       resume();
+      watchProgress();
       if (phase.remaining === 0) finishBody(phase);
       else flush();
     },

@@ -5,7 +5,7 @@ import type { Fault, Row } from './fault.ts';
 import { blobFile, each, largeLayer, midway, signalMirror } from './scene.ts';
 
 const AT_ONCE = { boundMs: 1_500, why: 'at once' };
-const NO_PROGRESS = { boundMs: 7_500, why: 'less than 64 KB in 3 s' };
+const NO_PROGRESS = { boundMs: 6_000, why: 'less than 64 KB in 3 s' };
 const NO_LEADER = { boundMs: 4_500, why: 'nothing new from the leader in 2 s' };
 
 /** Slow enough for its transfers to be broken in their middle. */

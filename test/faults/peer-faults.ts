@@ -22,7 +22,7 @@ interface Bound {
 
 const AT_ONCE: Bound = { boundMs: 1_500, why: 'at once' };
 const NO_BYTE: Bound = { boundMs: 5_000, why: 'no first byte in 3 s' };
-const NO_PROGRESS: Bound = { boundMs: 7_500, why: 'less than 64 KB in 3 s' };
+const NO_PROGRESS: Bound = { boundMs: 6_000, why: 'less than 64 KB in 3 s' };
 
 const peer = (name: string, title: string, does: Answer, bound: Bound, outcome: Outcome = 'pulled'): Fault => ({
   name: `peer-${name}`,
