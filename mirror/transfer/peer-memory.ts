@@ -12,7 +12,20 @@ export interface PeerMemory {
   blame(provider: Provider, fault: Fault): void;
   started(provider: Provider): void;
   ended(provider: Provider): void;
+  /** A peer answered in so many milliseconds. */
+  answered(ms: number): void;
+  /** How long peers lately needed to answer, and some: whoever takes longer is late. */
+  lateAfterMs(): number;
 }
+
+/** Before anybody answered, and for the fastest and the slowest networks. */
+const LATE_MS = 200;
+const LATE_MS_MIN = 30;
+const LATE_MS_MAX = 500;
+/** As TCP does with round trips (RFC 6298): the mean, and four times its deviation, each of the last answers or so. */
+const MEAN_SHARE = 1 / 8;
+const DEVIATION_SHARE = 1 / 4;
+const DEVIATIONS = 4;
 
 interface Entry {
   penalty: number;
@@ -55,6 +68,9 @@ export function createPeerMemory({ now }: PeerMemoryDeps): PeerMemory {
     return entry;
   };
 
+  let meanMs: number | undefined;
+  let deviationMs = 0;
+
   const faded = (entry: Entry) => entry.penalty * 0.5 ** ((now() - entry.penaltyAtMs) / HALF_LIFE_MS);
 
   return {
@@ -72,6 +88,19 @@ export function createPeerMemory({ now }: PeerMemoryDeps): PeerMemory {
     },
     started: (provider) => {
       entryOf(provider).inFlight += 1;
+    },
+    answered: (ms) => {
+      if (meanMs === undefined) {
+        meanMs = ms;
+        deviationMs = ms / 2;
+        return;
+      }
+      deviationMs += DEVIATION_SHARE * (Math.abs(ms - meanMs) - deviationMs);
+      meanMs += MEAN_SHARE * (ms - meanMs);
+    },
+    lateAfterMs: () => {
+      if (meanMs === undefined) return LATE_MS;
+      return Math.min(Math.max(meanMs + DEVIATIONS * deviationMs, LATE_MS_MIN), LATE_MS_MAX);
     },
     ended: (provider) => {
       const entry = entryOf(provider);

@@ -44,6 +44,8 @@ interface Attempt {
   readonly provider: Provider;
   /** Its head came, and its body is the one that is read. */
   readonly isChosen: boolean;
+  /** Somebody else may be asked beside it. */
+  readonly isLate: boolean;
 }
 
 export type RelayEvent =
@@ -53,6 +55,8 @@ export type RelayEvent =
   /** `byteCount` bytes at `offset`; they are what `keep` and `deliver` are about. */
   | { readonly type: 'chunk'; readonly attempt: number; readonly byteCount: number }
   | { readonly type: 'failed'; readonly attempt: number; readonly fault: Fault }
+  /** It has not answered in the time that peers usually need. */
+  | { readonly type: 'late'; readonly attempt: number }
   | { readonly type: 'verified'; readonly isRight: boolean }
   /** The time in which a first byte is of use is over. */
   | { readonly type: 'deadline' }
@@ -96,8 +100,8 @@ export function needsMore({ phase, queue, attempts }: RelayState): boolean {
   return phase === 'running' && queue.length === 0 && attempts.length === 0;
 }
 
-/** How many peers are asked at a time for a first byte. */
-const ATTEMPTS_MAX = 1;
+/** How many peers are asked at a time for a first byte: the second one when the first is late, and whoever answers first sends. */
+const ATTEMPTS_MAX = 2;
 
 export function startRelay(plan: RelayPlan): RelayState {
   return {
@@ -126,6 +130,8 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
       return takeChunk(state, event.attempt, event.byteCount);
     case 'failed':
       return takeFailure(state, event.attempt, event.fault);
+    case 'late':
+      return takeDelay(state, event.attempt);
     case 'verified':
       return takeVerdict(state, event.isRight);
     case 'deadline':
@@ -140,7 +146,9 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
 /** Asks who is next in the queue, or ends when nobody is left and none will come. */
 function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayStep {
   const isServed = state.phase === 'verifying' || state.attempts.some(({ isChosen }) => isChosen);
-  if (isServed || state.attempts.length >= ATTEMPTS_MAX) return { state, actions: before };
+  if (isServed || state.attempts.some(({ isLate }) => !isLate) || state.attempts.length >= ATTEMPTS_MAX) {
+    return { state, actions: before };
+  }
   const [provider, ...queue] = state.queue;
   if (provider === undefined) {
     if (state.attempts.length > 0 || state.isSearching) return { state, actions: before };
@@ -154,8 +162,14 @@ function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayS
     start: state.offset,
     ...(state.plan.end !== undefined && { end: state.plan.end }),
   };
-  const attempts = [...state.attempts, { id, provider, isChosen: false }];
+  const attempts = [...state.attempts, { id, provider, isChosen: false, isLate: false }];
   return { state: { ...state, queue, attempts, attemptCount: id + 1 }, actions: [...before, ask] };
+}
+
+function takeDelay(state: RelayState, id: number): RelayStep {
+  if (state.phase === 'verifying') return { state, actions: [] };
+  const attempts = state.attempts.map((one) => (one.id === id ? { ...one, isLate: true } : one));
+  return askNext({ ...state, attempts });
 }
 
 function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
@@ -172,16 +186,18 @@ function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
     // One of the two is wrong, and it may as well be the one before.
     return lose(state, attempt, 'unavailable', [{ type: 'cancel', attempt: id }]);
   }
-  if (state.attempts.some(({ isChosen }) => isChosen)) {
-    const attempts = state.attempts.filter((one) => one !== attempt);
-    return { state: { ...state, attempts }, actions: [{ type: 'cancel', attempt: id }] };
-  }
-  const attempts = state.attempts.map((one) => (one === attempt ? { ...one, isChosen: true } : one));
-  const chosen = { ...state, attempts, size: { wholeBytes: sizeBytes, end } };
-  const read: RelayAction = { type: 'read', attempt: id };
-  if (state.offset < end) return { state: chosen, actions: [read] };
+  const others = state.attempts.filter((one) => one !== attempt);
+  const chosen: RelayState = {
+    ...state,
+    attempts: [{ ...attempt, isChosen: true }],
+    // Being late is no fault: they are asked again when this one breaks off.
+    queue: [...state.queue, ...others.map(({ provider }) => provider)],
+    size: { wholeBytes: sizeBytes, end },
+  };
+  const actions: RelayAction[] = [...cancelAll({ ...state, attempts: others }), { type: 'read', attempt: id }];
+  if (state.offset < end) return { state: chosen, actions };
   // Empty content has no chunk that could complete it.
-  return { state: { ...chosen, phase: 'verifying' }, actions: [read, { type: 'verify' }] };
+  return { state: { ...chosen, phase: 'verifying' }, actions: [...actions, { type: 'verify' }] };
 }
 
 function takeChunk(state: RelayState, id: number, byteCount: number): RelayStep {

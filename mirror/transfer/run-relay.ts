@@ -151,8 +151,11 @@ export function runRelay(
   const ask = async (attempt: number, provider: Provider, start: number, end: number | undefined) => {
     asked.set(attempt, provider);
     deps.peers.started(provider);
+    const startedAt = performance.now();
+    const late = setTimeout(() => dispatch({ type: 'late', attempt }), deps.peers.lateAfterMs());
     try {
       const body = await deps.client.get(provider.address, request, start, end, over.signal);
+      deps.peers.answered(performance.now() - startedAt);
       if (!asked.has(attempt)) return body.cancel();
       bodies.set(attempt, body);
       dispatch({ type: 'head', attempt, sizeBytes: body.head.sizeBytes });
@@ -160,6 +163,8 @@ export function runRelay(
       settle(attempt);
       deps.log.debug('peer could not be asked', { peer: provider.peerId, address: provider.address, error });
       dispatch({ type: 'failed', attempt, fault: faultOf(error, provider) });
+    } finally {
+      clearTimeout(late);
     }
   };
 

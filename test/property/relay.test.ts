@@ -14,6 +14,8 @@ import {
 /** What one peer does when it is asked. */
 interface Script {
   readonly answer: 'head' | 'absent' | 'unavailable' | 'wrong-size';
+  /** Whether another one may be asked before it answers. */
+  readonly isLate?: boolean;
   /** Where it breaks off, counted from the first byte that it was asked for; undefined for never. */
   readonly breaksAfter?: number;
   /** The offset whose byte it gets wrong. */
@@ -50,11 +52,13 @@ const script = fc
     breaksAfter: optional(fc.nat({ max: 40 })),
     corruptAt: fc.option(fc.nat({ max: 59 }), { nil: undefined, freq: 2 }),
     chunkBytes: fc.integer({ min: 1, max: 30 }),
+    isLate: fc.boolean(),
   })
-  .map(({ answer, breaksAfter, corruptAt, chunkBytes }): Script => {
+  .map(({ answer, breaksAfter, corruptAt, chunkBytes, isLate }): Script => {
     return {
       answer,
       chunkBytes,
+      isLate,
       ...(breaksAfter !== undefined && { breaksAfter }),
       ...(corruptAt !== undefined && { corruptAt }),
     };
@@ -93,7 +97,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
   const blames: Outcome['blames'] = [];
   let head: Outcome['head'];
   const bodies = new Map<number, { provider: number; offset: number; left: number }>();
-  const pending: Array<{ event: RelayEvent; bytes?: number[] }> = [];
+  const pending: Array<{ event: RelayEvent; then?: RelayEvent }> = [];
 
   const step = (event: RelayEvent, bytes: number[] = []) => {
     const next = stepRelay(state, event);
@@ -143,14 +147,18 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
   const answer = ({ attempt, provider, start, end }: Extract<RelayAction, { type: 'ask' }>) => {
     const index = providers.indexOf(provider);
     const behaviour = scripts[index] as Script;
+    assert.ok(state.attempts.filter(({ isLate }) => !isLate).length <= 1, 'only who is late is not waited for');
+    const answered = (event: RelayEvent) => {
+      pending.push(behaviour.isLate === true ? { event: { type: 'late', attempt }, then: event } : { event });
+    };
     if (behaviour.answer === 'absent' || behaviour.answer === 'unavailable') {
-      pending.push({ event: { type: 'failed', attempt, fault: behaviour.answer } });
+      answered({ type: 'failed', attempt, fault: behaviour.answer });
       return;
     }
     const sizeBytes = content.length + (behaviour.answer === 'wrong-size' ? 1 : 0);
     bodies.set(attempt, { provider: index, offset: start, left: behaviour.breaksAfter ?? NEVER });
     assert.ok(end === undefined || start < end);
-    pending.push({ event: { type: 'head', attempt, sizeBytes } });
+    answered({ type: 'head', attempt, sizeBytes });
   };
 
   /** The next bytes of a body, or its failure. */
@@ -188,6 +196,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
       assert.ok(next, 'it never waits for something that cannot come');
       if (next.event.type === 'chunk') read(next.event.attempt);
       else step(next.event);
+      if (next.then !== undefined) pending.push({ event: next.then });
     }
   }
   return { received, ...(head !== undefined && { head }), ends, blames, isClientGone: ends.length === 0 };

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { silentLogger } from '../../common/log.ts';
+import type { Digest } from '../../common/oci/digest.ts';
+import type { Repository } from '../../common/oci/reference.ts';
+import type { Provider } from '../swarm/router.ts';
+import type { PeerBody, PeerClient } from './peer-client.ts';
+import { createPeerMemory } from './peer-memory.ts';
+import { runRelay } from './run-relay.ts';
+
+const BYTES = Buffer.from('what the second peer has');
+const REQUEST = {
+  kind: 'blob',
+  digest: `sha256:${'a'.repeat(64)}` as Digest,
+  repository: 'app' as Repository,
+} as const;
+const PLAN = { start: 0, keepBytesMax: 0, verifies: false, sizeBytesMax: 1000 };
+const [SILENT, QUICK] = ['silent', 'quick'].map((name): Provider => ({ peerId: name, address: name })) as [
+  Provider,
+  Provider,
+];
+
+test('a peer that is late is not waited for: the next one is asked beside it, and sends', {
+  timeout: 5000,
+}, async (t) => {
+  const asked: string[] = [];
+  let dropped = 0;
+  const body = (address: string): PeerBody => ({
+    head: { sizeBytes: BYTES.length, start: 0, end: BYTES.length },
+    pipe: (receiver) => {
+      receiver.chunk(BYTES, () => {});
+      receiver.end();
+    },
+    cancel: () => {
+      dropped += address === SILENT.address ? 1 : 0;
+    },
+  });
+  const silent = Promise.withResolvers<PeerBody>();
+  const client = {
+    get: async (address: string) => {
+      asked.push(address);
+      return address === SILENT.address ? silent.promise : body(address);
+    },
+  } as Partial<PeerClient> as PeerClient;
+  const count = { inc: () => {} };
+  const deps = {
+    client,
+    peers: createPeerMemory({ now: Date.now }),
+    log: silentLogger,
+    metrics: { resumes: count, cuts: count, bans: count } as never,
+  };
+  const find = async function* () {
+    yield [SILENT, QUICK];
+  };
+
+  const content = await runRelay(deps, { plan: PLAN, firstByteTimeoutMs: 60_000 }, REQUEST, find, t.signal);
+
+  assert.deepEqual(asked, ['silent', 'quick']);
+  assert.deepEqual(content?.sources(), [QUICK]);
+  silent.resolve(body(SILENT.address));
+  await new Promise(setImmediate);
+  assert.equal(dropped, 1);
+});
