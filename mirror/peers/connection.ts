@@ -24,6 +24,8 @@ export interface PeerReader {
   readonly onread: { buffer: () => Uint8Array; callback: (byteCount: number, buffer: Uint8Array) => boolean };
   /** Takes bytes in, `give` being called when they are no longer needed. False to stop reading until `resume`. */
   take(bytes: Uint8Array, give: () => void): boolean;
+  /** So many bytes came of what will be taken in later: the peer is alive. */
+  progress(byteCount: number): void;
 }
 
 /** The sending side of a connection, and its end. */
@@ -115,7 +117,6 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
 
   const takeBody = (body: Extract<Phase, { name: 'body' }>, byteCount: number) => {
     body.remaining -= byteCount;
-    progress.arrived(byteCount);
     if (body.remaining > 0) flushing ??= setImmediate(flush);
     else finishBody(body);
   };
@@ -177,6 +178,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
     else if (now.name === 'idle') fail(misbehaved('the peer spoke unasked'));
     else if (now.name === 'body') {
       const count = Math.min(byteCount, now.remaining);
+      progress.arrived(count);
       if (isScratch) now.slabs.append(buffer.subarray(0, count));
       else now.slabs.filled(count);
       takeBody(now, count);
@@ -226,6 +228,9 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
       },
     },
     take,
+    progress: (byteCount) => {
+      progress.arrived(byteCount);
+    },
     attach: (connected) => {
       socket = connected;
       socket.on('error', (error) => fail(unavailable('the connection broke', error)));

@@ -104,6 +104,7 @@ async function connect(
   const records = createRecordReader(SEALING_NONCE_BYTES, {
     first: greeted.resolve,
     text: (bytes, give) => reader.take(bytes, give),
+    progress: (byteCount) => reader.progress(byteCount),
     broken: (problem) => socket.destroy(new Error(problem)),
   });
   const socket = net.connect({ ...target, noDelay: true, onread: records.onread });

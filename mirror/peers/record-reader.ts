@@ -12,6 +12,8 @@ export interface RecordReaderEvents {
   first(bytes: Buffer): void;
   /** The text of a record; `give` must be called when it is no longer needed. False to stop reading. */
   text(bytes: Uint8Array, give: () => void): boolean;
+  /** So many bytes came of a record. */
+  progress(byteCount: number): void;
   /** What came is no record, or not from the other end. */
   broken(problem: string): void;
 }
@@ -74,6 +76,7 @@ export function createRecordReader(firstBytes: number, events: RecordReaderEvent
 
   const callback = (byteCount: number): boolean => {
     filled += byteCount;
+    events.progress(byteCount);
     if (isFirst) {
       if (filled < firstBytes) return true;
       isFirst = false;

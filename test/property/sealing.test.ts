@@ -88,6 +88,7 @@ function readAll(bytes: Buffer, piece: () => number): { texts: Buffer[]; problem
   let problem: string | undefined;
   const reader = createRecordReader(1, {
     first: () => {},
+    progress: () => {},
     text: (text, give) => {
       texts.push(Buffer.from(text));
       give();
