@@ -116,8 +116,15 @@ function createSealedStream(socket: Socket, seal: Seal, open: Open): Duplex {
   socket.once('end', () => stream.push(null));
   socket.on('error', (error) => stream.destroy(error));
   socket.once('close', () => stream.destroy());
-  // HTTP looks there for who is on the other end.
-  return Object.assign(stream, { remoteAddress: socket.remoteAddress });
+  socket.on('timeout', () => stream.emit('timeout'));
+  // What HTTP expects of a socket: who is on the other end, and an end to connections that nobody uses.
+  return Object.assign(stream, {
+    remoteAddress: socket.remoteAddress,
+    setTimeout: (ms: number) => {
+      socket.setTimeout(ms);
+      return stream;
+    },
+  });
 }
 
 function misbehaved(message: string): MiroirError {

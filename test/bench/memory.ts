@@ -63,7 +63,7 @@ async function measure(lab: Lab, router: (typeof ROUTERS)[number], image: Pushed
     mirror.peakRssMegabytes();
     await downloadAtOnce(node, image, signal);
     const clientsPeak = mirror.peakRssMegabytes();
-    // Three containerds at once, each through its own mirror, over TLS.
+    // Three containerds at once, each through its own mirror, encrypted.
     await Promise.all(lab.nodes.slice(1).map((other) => other.pull(image.reference, {}, signal)));
     return {
       atRest,

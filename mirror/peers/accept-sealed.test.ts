@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import { type TestContext, test } from 'node:test';
+import { acceptSealed } from './accept-sealed.ts';
+import { createSealer, deriveSealingKeys, SEALING_NONCE_BYTES, type Seal } from './sealing.ts';
+import { HELLO, SESSION_ID_BYTES } from './sessions.ts';
+
+const SECRET = randomBytes(32);
+
+/** A sealed connection, from the server's side, and what a client seals with on the other. */
+async function connect(t: TestContext): Promise<{ stream: Duplex; client: net.Socket; seal: Seal }> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const client = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
+  client.on('error', () => {});
+  const [socket] = (await once(server, 'connection')) as [net.Socket];
+  t.after(() => {
+    client.destroy();
+    socket.destroy();
+    server.close();
+  });
+  const clientNonce = randomBytes(SEALING_NONCE_BYTES);
+  client.write(Buffer.concat([HELLO, Buffer.alloc(SESSION_ID_BYTES), clientNonce]));
+  const stream = await acceptSealed(socket, { begin: () => {}, secretOf: () => SECRET }, 5000);
+  assert.ok(typeof stream === 'object');
+  const [serverNonce] = (await once(client, 'data')) as [Buffer];
+  return { stream, client, seal: createSealer(deriveSealingKeys(SECRET, clientNonce, serverNonce).client) };
+}
+
+test('what a client seals is read', async (t) => {
+  const { stream, client, seal } = await connect(t);
+  client.write(Buffer.concat([...seal(Buffer.from('GET ')), ...seal(Buffer.from('/v2/'))]));
+
+  let text = '';
+  for await (const bytes of stream) {
+    text += String(bytes);
+    if (text.length === 8) break;
+  }
+
+  assert.equal(text, 'GET /v2/');
+});
+
+for (const { what, spoil } of [
+  { what: 'is not sealed', spoil: (record: Buffer) => record.fill(0, 4) },
+  { what: 'is longer than a request', spoil: (record: Buffer) => record.fill(255, 0, 4) },
+]) {
+  test(`a record that ${what} ends the connection`, async (t) => {
+    const { stream, client, seal } = await connect(t);
+    stream.on('error', () => {}).resume();
+    client.write(spoil(Buffer.concat(seal(Buffer.from('GET /v2/')))));
+
+    await once(client, 'close');
+
+    assert.equal(stream.destroyed, true);
+  });
+}
+
+test('a connection that nobody uses is told of, as of any other socket', async (t) => {
+  const { stream } = await connect(t);
+  (stream as net.Socket).setTimeout(20);
+
+  await once(stream, 'timeout');
+});
