@@ -97,7 +97,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
   const blames: Outcome['blames'] = [];
   let head: Outcome['head'];
   const bodies = new Map<number, { provider: number; offset: number; left: number }>();
-  const pending: Array<{ event: RelayEvent; then?: RelayEvent }> = [];
+  const pending: Array<{ event: RelayEvent; after?: RelayEvent }> = [];
 
   const step = (event: RelayEvent, bytes: number[] = []) => {
     const next = stepRelay(state, event);
@@ -149,7 +149,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
     const behaviour = scripts[index] as Script;
     assert.ok(state.attempts.filter(({ isLate }) => !isLate).length <= 1, 'only who is late is not waited for');
     const answered = (event: RelayEvent) => {
-      pending.push(behaviour.isLate === true ? { event: { type: 'late', attempt }, then: event } : { event });
+      pending.push(behaviour.isLate === true ? { event: { type: 'late', attempt }, after: event } : { event });
     };
     if (behaviour.answer === 'absent' || behaviour.answer === 'unavailable') {
       answered({ type: 'failed', attempt, fault: behaviour.answer });
@@ -196,7 +196,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
       assert.ok(next, 'it never waits for something that cannot come');
       if (next.event.type === 'chunk') read(next.event.attempt);
       else step(next.event);
-      if (next.then !== undefined) pending.push({ event: next.then });
+      if (next.after !== undefined) pending.push({ event: next.after });
     }
   }
   return { received, ...(head !== undefined && { head }), ends, blames, isClientGone: ends.length === 0 };
