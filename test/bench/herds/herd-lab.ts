@@ -96,15 +96,20 @@ export async function createHerdLab(wanted: HerdCase, signal: AbortSignal): Prom
   }
 }
 
-function costOf({ manifests }: PushedImage, { byDigest }: UpstreamStats): Omit<HerdRun, 'ms' | 'aloneMs'> {
+function costOf({ manifests }: PushedImage, { byDigest, log }: UpstreamStats): Omit<HerdRun, 'ms' | 'aloneMs'> {
   const blobs = manifests.flatMap(({ config, layers }) => [config, ...layers]);
   const gets = (digest: string) => byDigest[digest]?.gets ?? 0;
-  const bytes = blobs.reduce((sum, { digest }) => sum + (byDigest[digest]?.bytes ?? 0), 0);
+  // The body of a refusal, which a node without a token gets first, is no part of a blob.
+  const sent = log.filter(({ kind, status }) => kind === 'blob' && (status === 200 || status === 206));
   return {
-    copies: bytes / blobs.reduce((sum, { size }) => sum + size, 0),
+    copies: sum(sent.map(({ bytes }) => bytes)) / sum(blobs.map(({ size }) => size)),
     blobGetsMax: Math.max(...blobs.map(({ digest }) => gets(digest))),
     manifestGetsMax: Math.max(...manifests.map(({ digest }) => gets(digest))),
   };
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Whether a run cost the registry what one node costs it. */
