@@ -40,12 +40,14 @@ export interface WebhookCluster {
 export interface WebhookClusterOptions extends ControlPlaneOptions {
   /** Whose certificate is served: from files, signed by whom the apiserver trusts, or the webhook sees to it by itself. */
   readonly certificates?: 'files' | 'own';
+  /** Miroir, where it is not to run from its sources. */
+  readonly program?: readonly string[];
 }
 
 /** A control plane with Miroir's webhook configured, which is not running yet. */
 export async function createWebhookCluster(
-  t: TestContext,
-  { certificates = 'files', ...options }: WebhookClusterOptions = {},
+  t: Pick<TestContext, 'signal' | 'after'>,
+  { certificates = 'files', program = [process.execPath, MIROIR], ...options }: WebhookClusterOptions = {},
 ): Promise<WebhookCluster> {
   const plane = await createControlPlane(options, t.signal);
   t.after(() => plane.down());
@@ -86,11 +88,8 @@ export async function createWebhookCluster(
           : []),
         ...more,
       ];
-      const program = startChildProgram(
-        [process.execPath, MIROIR, 'webhook', ...flags],
-        file(`webhook-${replica}.log`),
-      );
-      t.after(() => program.stop('SIGKILL'));
+      const webhook = startChildProgram([...program, 'webhook', ...flags], file(`webhook-${replica}.log`));
+      t.after(() => webhook.stop('SIGKILL'));
       const ready = () =>
         fetch(`http://${health}/readyz`).then(
           ({ ok }) => ok,
@@ -98,13 +97,13 @@ export async function createWebhookCluster(
         );
       await until(
         () => {
-          if (program.isRunning()) return ready();
-          throw new LabError('ERR_LAB_PROGRAM_ENDED', `the webhook ended: ${program.logTail()}`);
+          if (webhook.isRunning()) return ready();
+          throw new LabError('ERR_LAB_PROGRAM_ENDED', `the webhook ended: ${webhook.logTail()}`);
         },
         AbortSignal.any([t.signal, AbortSignal.timeout(START_MS)]),
-        () => `the webhook is not ready: ${program.logTail()}`,
+        () => `the webhook is not ready: ${webhook.logTail()}`,
       );
-      return program;
+      return webhook;
     },
     createPod: (pod, { namespace = TEAM, query = '' } = {}) =>
       plane.call('POST', `/api/v1/namespaces/${namespace}/pods${query}`, pod),

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { hasCode } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { KubeClient } from '../kube/client.ts';
@@ -45,6 +46,8 @@ export interface NodeLabeller {
 
 /** A node that is away costs its deadline: this many in a row of 5,000 are asked within a minute when a third of them is away. */
 const LOOKS_AT_ONCE = 64;
+/** Nodes without a mirror are looked at in no time: this many, and reviews have their turn. */
+const LOOKS_IN_A_ROW = 200;
 /** Of the client's connections, so that the lease is renewed beside it. */
 const WRITES_AT_ONCE = 6;
 
@@ -89,7 +92,9 @@ export function createNodeLabeller(deps: LabelNodesDeps, times: NodeTimes): Node
       const remembered = new Map<string, NodeMemory>();
       const plans: Plan[] = [];
       let isReadySeen = false;
+      let looked = 0;
       await eachAtOnce([...nodes.entries()], LOOKS_AT_ONCE, async ([name, node]) => {
+        if (++looked % LOOKS_IN_A_ROW === 0) await setImmediate();
         const sighting = await look(mirrorOf.get(name), signal);
         if (signal.aborted) return; // What was not answered for that reason tells nothing.
         const word = sighting.kind === 'verdict' ? sighting.verdict.result : sighting.kind;

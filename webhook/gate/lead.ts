@@ -8,7 +8,7 @@ import { createNodeLabeller, type LabelNodesMetrics } from './label-nodes.ts';
 import { createGateLifter, type LiftGatesMetrics } from './lift-gates.ts';
 import { createMirrors } from './mirrors.ts';
 import type { Nodes } from './nodes.ts';
-import { createPods, missedPods } from './pods.ts';
+import { createPods } from './pods.ts';
 import { readVerdict } from './read-verdict.ts';
 import { createTeller } from './tell-changes.ts';
 
@@ -80,7 +80,7 @@ export function createTerm(deps: LeaderDeps, options: LeaderOptions): Term {
     options.waitTimeoutMs,
   );
   const teller = createTeller({ recordEvent, now }, namespace);
-  const missed = () => missedPods(pods.entries(), isOptedIn);
+  const missed = () => pods.missed(isOptedIn);
 
   async function keepLabelling(signal: AbortSignal): Promise<void> {
     // A list that is not read yet would make every mirror look gone.
@@ -114,9 +114,6 @@ export function createTerm(deps: LeaderDeps, options: LeaderOptions): Term {
         await mirrors.stop();
       }
     },
-    pods: () => {
-      const waiting = [...pods.entries()].filter(([, { isHeld }]) => isHeld).length;
-      return { waiting, missed: missed().length };
-    },
+    pods: () => ({ waiting: pods.held().length, missed: missed().length }),
   };
 }

@@ -2,15 +2,14 @@ import { hasCode } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { LiftReason } from '../decision.ts';
 import type { KubeClient } from '../kube/client.ts';
-import type { Reflector } from '../kube/reflector.ts';
 import { SCHEDULING_GATE } from '../labels.ts';
 import { eachAtOnce } from './each-at-once.ts';
 import type { RecordEvent } from './events.ts';
-import type { GatePod } from './pods.ts';
+import type { GatePod, Pods } from './pods.ts';
 
 export interface LiftGatesDeps {
   readonly client: Pick<KubeClient, 'call'>;
-  readonly pods: Pick<Reflector<GatePod>, 'entries'>;
+  readonly pods: Pick<Pods, 'held'>;
   /** Whether a pod would find a node with a mirror that works. */
   readonly isAnyReady: () => boolean;
   readonly recordEvent: RecordEvent;
@@ -77,8 +76,7 @@ export function createGateLifter(deps: LiftGatesDeps, timeoutMs: number): GateLi
   return {
     round: async (signal) => {
       const seen = new Map<string, number>();
-      const held = [...pods.entries()].filter(([, pod]) => pod.isHeld);
-      const plans = held.flatMap(([, pod]) => {
+      const plans = pods.held().flatMap((pod) => {
         const since = firstSeen.get(pod.uid) ?? now();
         seen.set(pod.uid, since);
         const reason = decideLift(now() - since, wallNow() - pod.createdAt, isAnyReady(), timeoutMs);

@@ -1,6 +1,7 @@
+import type { Component } from '../../common/lifecycle.ts';
 import { reasonToSkip } from '../admission/mutate-pod.ts';
 import { parsePod } from '../admission/pod.ts';
-import { createReflector, type KubeObject, type Reflector, type ReflectorDeps } from '../kube/reflector.ts';
+import { createReflector, type KubeObject, type ReflectorDeps } from '../kube/reflector.ts';
 import { ADMITTED_ANNOTATION, MIRROR_LABEL, SCHEDULING_GATE } from '../labels.ts';
 
 /** What is kept of a pod, of those that anything is to be done about. */
@@ -19,13 +20,30 @@ export interface GatePod {
 /** Pods that have ended concern nobody. */
 const NOT_ENDED = { fieldSelector: 'status.phase!=Succeeded,status.phase!=Failed' };
 
+export interface Pods extends Component {
+  /** Those that wait. */
+  held(): readonly GatePod[];
+  /** Those that opted in and run without the gate: admission was away when they were made, or they are older than the label. */
+  missed(isOptedIn: (namespace: string) => boolean): readonly GatePod[];
+}
+
 /** The pods of the cluster that wait, and those that admission may have missed. */
-export function createPods(deps: ReflectorDeps, ownNamespace: string): Reflector<GatePod> {
-  return createReflector<GatePod>(deps, {
+export function createPods(deps: ReflectorDeps, ownNamespace: string): Pods {
+  let held: readonly GatePod[] | undefined;
+  const reflector = createReflector<GatePod>(deps, {
     path: '/api/v1/pods',
     query: NOT_ENDED,
     project: (object) => projectPod(object, ownNamespace),
+    onChange: () => {
+      held = undefined;
+    },
   });
+  return {
+    ...reflector,
+    // Asked every second, of which most change nothing.
+    held: () => (held ??= [...reflector.entries()].flatMap(([, pod]) => (pod.isHeld ? [pod] : []))),
+    missed: (isOptedIn) => missedPods(reflector.entries(), isOptedIn),
+  };
 }
 
 export function projectPod(object: KubeObject, ownNamespace: string): GatePod | undefined {
@@ -50,12 +68,13 @@ export function projectPod(object: KubeObject, ownNamespace: string): GatePod | 
   };
 }
 
-/** Pods that opted in and run without the gate: admission was away when they were made, or they are older than the label. */
 export function missedPods(
   pods: Iterable<[string, GatePod]>,
   isOptedIn: (namespace: string) => boolean,
 ): readonly GatePod[] {
-  return [...pods].flatMap(([, pod]) =>
-    pod.unseen === 'pod' || (pod.unseen === 'namespace' && isOptedIn(pod.namespace)) ? [pod] : [],
-  );
+  const missed: GatePod[] = [];
+  for (const [, pod] of pods) {
+    if (pod.unseen === 'pod' || (pod.unseen === 'namespace' && isOptedIn(pod.namespace))) missed.push(pod);
+  }
+  return missed;
 }

@@ -37,13 +37,15 @@ export function processMemory(pid: () => number): ProcessMemory {
   };
 }
 
+export function cpuSeconds(pid: number): number {
+  const fields = fs.readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
+
 export function contestant(child: ChildProcess): Contestant {
   return {
     ...processMemory(() => child.pid as number),
-    cpuSeconds: () => {
-      const fields = fs.readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-      return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-    },
+    cpuSeconds: () => cpuSeconds(child.pid as number),
     stop: async () => {
       if (child.exitCode !== null || child.signalCode !== null) return;
       const closed = new Promise((resolve) => child.once('close', resolve));
