@@ -1,7 +1,7 @@
 /** Three minutes of what `make soak` does for half an hour. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { judgeSoak, soak } from '../soak/soak.ts';
+import { countPulls, judgeSoak, soak } from '../soak/soak.ts';
 
 const DURATION_MS = 3 * 60_000;
 const SEED = Number(process.env['SOAK_SEED'] ?? Date.now() % 1_000_000);
@@ -11,9 +11,7 @@ test(`nodes that pull, remove and restart by chance, among faults, fail no pull 
 }, async (t) => {
   const report = await soak({ durationMs: DURATION_MS, seed: SEED }, t.signal);
 
-  const pulls = [...report.counts].filter(([what]) => what.startsWith('pull'));
-  const count = pulls.reduce((sum, [, times]) => sum + times, 0);
-  t.diagnostic(`${count} pulls, the slowest ${Math.round(report.slowestPullMs)} ms`);
+  t.diagnostic(`${countPulls(report.counts)} pulls, the slowest ${Math.round(report.slowestPullMs)} ms`);
   const [first, last] = [report.witness.at(0), report.witness.at(-1)];
   t.diagnostic(
     `resident ${first?.residentBytes} then ${last?.residentBytes}, files ${first?.files} then ${last?.files}`,

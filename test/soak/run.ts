@@ -1,6 +1,6 @@
 /** `make soak`: four nodes for half an hour; `--minutes 3 --seed n` for another time and chance. */
 import { parseArgs } from 'node:util';
-import { judgeSoak, soak } from './soak.ts';
+import { countPulls, judgeSoak, soak } from './soak.ts';
 
 const { values } = parseArgs({
   options: {
@@ -23,9 +23,8 @@ const report = await soak(
       const last = witness.at(-1);
       if (last === undefined || last.atMs - saidAtMs < SAY_MS) return;
       saidAtMs = last.atMs;
-      const pulls = [...counts].filter(([what]) => what.startsWith('pull')).reduce((sum, [, count]) => sum + count, 0);
       say(
-        `${Math.round(last.atMs / 1000)} s: ${pulls} pulls, ${Math.round(last.residentBytes / 1e6)} MB, ${last.files} files`,
+        `${Math.round(last.atMs / 1000)} s: ${countPulls(counts)} pulls, ${Math.round(last.residentBytes / 1e6)} MB, ${last.files} files`,
       );
     },
   },
