@@ -11,7 +11,7 @@ What happens to a pull when something goes wrong. Three nodes pull an image of 6
 sends 8 MB/s on a connection: one with containerd 1.6.20, one with 2.4, and one with 2.4 that fetches a layer in several parts at once
 (\`concurrent_layer_fetch_buffer\`). In each cell: what the pull came to; how much longer it took than the same pull without a mirror; how much
 of the image came from the registry. A pull that comes from a peer is faster than one without a mirror, so many of these times are below zero.
-The times are of one run on two busy cores; what is promised is the outcome and the bound.
+The times are of one run on two cores that had much else to do; what is promised is the outcome and the bound.
 
 **pulled**: as if nothing had happened. **fails once**: the pull fails, and the next one succeeds, which kubelet makes by itself. **fails**,
 **hangs**: the pull comes to nothing, as it does without a mirror, of which each such row tells.
