@@ -1,6 +1,6 @@
 /** Nodes that pull the same image at the same moment from a slow registry: what they take from it, and how long it takes them. */
 import { atMost, type BenchLimit, type BenchOptions, type BenchResult, median, rounded } from './bench.ts';
-import { createHerdLab, type HerdCase, type HerdRun, isOneCopy, titleOf } from './herds/herd-lab.ts';
+import { atMostOneCopy, type HerdCase, herdColumns, type Puller, runHerd, titleOf } from './herds/herd-lab.ts';
 
 const SLOW = { total: 20_000_000 };
 const LIMITED = { total: 60_000_000, perConnection: 10_000_000 };
@@ -69,48 +69,14 @@ export async function run({ progress, signal, rounds = ROUNDS, isQuick, only }: 
   const rows = [];
   const limits: BenchLimit[] = [];
   for (const one of wanted.filter((each) => only === undefined || nameOf(each).includes(only))) {
-    const runs = await measure(one, rounds, progress, signal);
-    const name = nameOf(one);
-    const exact = runs.filter(isOneCopy).length;
+    const title = nameOf(one);
+    const pullAll = (nodes: readonly Puller[]) => Promise.all(nodes.map((node) => node.pull()));
+    const runs = await runHerd(one, { rounds, pullAll, progress, title }, signal);
     const ratio = median(runs.map(({ ms, aloneMs }) => ms / aloneMs));
-    rows.push({
-      herd: name,
-      'one copy': `${exact}/${runs.length}`,
-      'copies, most': rounded(Math.max(...runs.map(({ copies }) => copies))),
-      'GETs a blob, most': Math.max(...runs.map(({ blobGetsMax }) => blobGetsMax)),
-      'GETs a manifest, most': Math.max(...runs.map(({ manifestGetsMax }) => manifestGetsMax)),
-      ms: Math.round(median(runs.map(({ ms }) => ms))),
-      'alone, ms': Math.round(median(runs.map(({ aloneMs }) => aloneMs))),
-      ratio: rounded(ratio),
-    });
-    limits.push(atMost(`${name}: runs with more than one copy`, runs.length - exact, 0));
-    limits.push(atMost(`${name}: time, of one node alone,`, ratio, one.aloneMax));
+    rows.push({ herd: title, ...herdColumns(runs), ratio: rounded(ratio) });
+    limits.push(atMostOneCopy(title, runs), atMost(`${title}: time, of one node alone,`, ratio, one.aloneMax));
   }
   return { name: 'herd', unit: 'medians, unless said', rows, limits };
-}
-
-async function measure(
-  one: BoundedCase,
-  rounds: number,
-  progress: (line: string) => void,
-  signal: AbortSignal,
-): Promise<HerdRun[]> {
-  const herd = await createHerdLab(one, signal);
-  try {
-    const runs: HerdRun[] = [];
-    for (let round = 1; round <= rounds; round += 1) {
-      const result = await herd.run((nodes) => Promise.all(nodes.map((node) => node.pull())));
-      runs.push(result);
-      const { copies, blobGetsMax, ms, aloneMs } = result;
-      progress(
-        `${nameOf(one)}: round ${round} of ${rounds}: ${copies.toFixed(2)} copies, ${blobGetsMax} GETs a blob at most, ` +
-          `${Math.round(ms)} ms, ${Math.round(aloneMs)} alone`,
-      );
-    }
-    return runs;
-  } finally {
-    await herd.down();
-  }
 }
 
 function nameOf(one: HerdCase): string {

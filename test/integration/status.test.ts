@@ -1,24 +1,30 @@
 /** `miroir status`, its figures against the upstream's own count, and `miroir verify`. */
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { type TestContext } from 'node:test';
 import type { MirrorReport } from '../../cli/read-status.ts';
 import type { ImageFinding } from '../../cli/verify-image.ts';
 import { createLab } from '../lab/lab.ts';
 import { run } from '../lab/namespace.ts';
+import type { LabNode } from '../lab/node.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
 
 const DEADLINE_MS = 120_000;
+const LAYERS = [{ bytes: 8_000_000 }, { bytes: 1_000_000, gzip: true }];
+
+/** Two nodes with mirrors. */
+async function startPair(t: TestContext, containerds: readonly [string, string], signal: AbortSignal) {
+  const lab = await createLab({ nodes: containerds.map((containerd) => ({ containerd })) }, signal);
+  t.after(() => lab.down());
+  const [first, second] = lab.nodes as [LabNode, LabNode];
+  for (const node of lab.nodes) await node.configure();
+  await Promise.all(lab.nodes.map((node) => node.startMirror()));
+  return { lab, first, second };
+}
 
 test('bytes spared are what the upstream would have sent, and a mirror that is away is told', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const lab = await createLab({ nodes: [{ containerd: '1.6.20' }, { containerd: '2.4' }] }, signal);
-  t.after(() => lab.down());
-  const [first, second] = lab.nodes;
-  assert.ok(first && second);
-  for (const node of lab.nodes) await node.configure();
-  await Promise.all(lab.nodes.map((node) => node.startMirror()));
-  const layers = [{ bytes: 8_000_000 }, { bytes: 1_000_000, gzip: true }];
-  const image = await lab.upstream.push('team/app:v1', { seed: 'status', layers });
+  const { lab, first, second } = await startPair(t, ['1.6.20', '2.4'], signal);
+  const image = await lab.upstream.push('team/app:v1', { seed: 'status', layers: LAYERS });
   await lab.upstream.resetStats();
   await first.pull(image.reference);
   const { bytes: sentOnce } = await lab.upstream.stats();
@@ -58,15 +64,9 @@ test('bytes spared are what the upstream would have sent, and a mirror that is a
 
 test('verify tells what of an image is here, at a peer, and at the registry alone, and keeps nothing', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const lab = await createLab({ nodes: [{ containerd: '2.4' }, { containerd: '1.6.20' }] }, signal);
-  t.after(() => lab.down());
-  const [first, second] = lab.nodes;
-  assert.ok(first && second);
-  for (const node of lab.nodes) await node.configure();
-  await Promise.all(lab.nodes.map((node) => node.startMirror()));
-  const layers = [{ bytes: 8_000_000 }, { bytes: 1_000_000, gzip: true }];
+  const { lab, first, second } = await startPair(t, ['2.4', '1.6.20'], signal);
   const platforms = ['linux/amd64', 'linux/arm64'];
-  const image = await lab.upstream.push('team/app:v1', { seed: 'verify', layers, platforms });
+  const image = await lab.upstream.push('team/app:v1', { seed: 'verify', layers: LAYERS, platforms });
   await first.pull(image.reference);
   await lab.upstream.resetStats();
   const verify = async (node: typeof first, ...args: string[]) => {

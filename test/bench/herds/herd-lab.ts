@@ -4,6 +4,7 @@ import type { LabNode } from '../../lab/node.ts';
 import type { PushedImage } from '../../lab/push.ts';
 import type { UpstreamStats } from '../../lab/upstream/ledger.ts';
 import type { Behaviour } from '../../lab/upstream/proxy.ts';
+import { atMost, type BenchLimit, median, rounded } from '../bench.ts';
 
 const MEGABYTE = 1_000_000;
 
@@ -113,10 +114,58 @@ function sum(values: readonly number[]): number {
 }
 
 /** Whether a run cost the registry what one node costs it. */
-export function isOneCopy({ copies, blobGetsMax, manifestGetsMax }: HerdRun): boolean {
+function isOneCopy({ copies, blobGetsMax, manifestGetsMax }: HerdRun): boolean {
   return copies <= 1 && blobGetsMax <= 1 && manifestGetsMax <= 1;
 }
 
 export function titleOf({ nodes, image, latencyMs, auth }: HerdCase): string {
   return `${nodes} nodes, ${image}, ${latencyMs} ms, ${auth}`;
+}
+
+export interface HerdRounds {
+  readonly rounds: number;
+  readonly pullAll: Parameters<HerdLab['run']>[0];
+  readonly progress: (line: string) => void;
+  readonly title: string;
+}
+
+/** The same case again and again, on one lab. */
+export async function runHerd(
+  wanted: HerdCase,
+  { rounds, pullAll, progress, title }: HerdRounds,
+  signal: AbortSignal,
+): Promise<HerdRun[]> {
+  const herd = await createHerdLab(wanted, signal);
+  try {
+    const runs: HerdRun[] = [];
+    for (let round = 1; round <= rounds; round += 1) {
+      const result = await herd.run(pullAll);
+      runs.push(result);
+      const { copies, blobGetsMax, ms, aloneMs } = result;
+      progress(
+        `${title}: round ${round} of ${rounds}: ${copies.toFixed(2)} copies, ${blobGetsMax} GETs a blob at most, ` +
+          `${Math.round(ms)} ms, ${Math.round(aloneMs)} alone`,
+      );
+    }
+    return runs;
+  } finally {
+    await herd.down();
+  }
+}
+
+/** What a table tells of the runs of one case. */
+export function herdColumns(runs: readonly HerdRun[]) {
+  return {
+    'one copy': `${runs.filter(isOneCopy).length}/${runs.length}`,
+    'copies, most': rounded(Math.max(...runs.map(({ copies }) => copies))),
+    'GETs a blob, most': Math.max(...runs.map(({ blobGetsMax }) => blobGetsMax)),
+    'GETs a manifest, most': Math.max(...runs.map(({ manifestGetsMax }) => manifestGetsMax)),
+    ms: Math.round(median(runs.map(({ ms }) => ms))),
+    'alone, ms': Math.round(median(runs.map(({ aloneMs }) => aloneMs))),
+  };
+}
+
+/** No run of a case takes more than one copy. */
+export function atMostOneCopy(title: string, runs: readonly HerdRun[]): BenchLimit {
+  return atMost(`${title}: runs with more than one copy`, runs.filter((run) => !isOneCopy(run)).length, 0);
 }
