@@ -90,7 +90,9 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
   };
 
   const connect = async (address: string, signal: AbortSignal): Promise<PeerConnection> => {
-    const connection = createPeerConnection(deps.pool, limits);
+    const connection = createPeerConnection(deps.pool, limits, () => {
+      for (const other of open.get(address) ?? []) other.failIfSilent();
+    });
     const mine = open.get(address) ?? new Set();
     if (mine.size >= limits.connectionsPerPeerMax) {
       throw new MiroirError('ERR_PEER_UNAVAILABLE', 'enough is asked of this peer already');

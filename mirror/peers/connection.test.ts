@@ -28,3 +28,20 @@ for (const { title, byteCount, isOpen } of [
     assert.equal(connection.isOpen, isOpen);
   });
 }
+
+test('a connection fails with another one to the same peer, unless something came on it meanwhile', async (t) => {
+  const connections = ['silent', 'heard'].map(() => createPeerConnection(createBufferPool({ bytesMax: 1 }), LIMITS));
+  for (const connection of connections) {
+    t.after(() => connection.close());
+    connection.attach({ write: () => {}, resume: () => {}, destroy: () => {}, on: () => {} });
+  }
+  await delay(60);
+  connections[1]?.progress(1);
+
+  for (const connection of connections) connection.failIfSilent();
+
+  assert.deepEqual(
+    connections.map(({ isOpen }) => isOpen),
+    [false, true],
+  );
+});

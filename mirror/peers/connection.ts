@@ -50,6 +50,8 @@ export interface PeerConnection extends PeerReader {
   /** Whether bytes of the answer to the last request came. */
   readonly hasAnswered: boolean;
   readonly isOpen: boolean;
+  /** Another connection to the same peer has stalled: this one fails too, unless something came on it meanwhile. */
+  failIfSilent(): void;
   close(): void;
 }
 
@@ -71,7 +73,12 @@ type Phase =
     }
   | { readonly name: 'closed'; readonly error: Error };
 
-export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits): PeerConnection {
+/** `stalled` is called when it has failed because the peer sends nothing any more. */
+export function createPeerConnection(
+  pool: BufferPool,
+  limits: ConnectionLimits,
+  stalled: () => void = () => {},
+): PeerConnection {
   const scratch = new Uint8Array(SCRATCH_BYTES);
   let socket: PeerSocket | undefined;
   let phase: Phase = { name: 'idle' };
@@ -80,6 +87,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   let timer: NodeJS.Timeout | undefined;
   let flushing: NodeJS.Immediate | undefined;
   let progress = createProgress(limits.progressBytesMin);
+  let heardAtMs = performance.now();
 
   const fail = (error: Error) => {
     const before = phase;
@@ -105,8 +113,9 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   const watchProgress = () => {
     if (isPaused) progress.paused();
     timer = setTimeout(() => {
-      if (progress.isStalled()) fail(unavailable('the peer stalled'));
-      else watchProgress();
+      if (!progress.isStalled()) return watchProgress();
+      fail(unavailable('the peer stalled'));
+      stalled();
     }, limits.progressWindowMs / WINDOW_PARTS);
   };
 
@@ -172,6 +181,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
   };
 
   const read = (byteCount: number, buffer: Uint8Array): boolean => {
+    heardAtMs = performance.now();
     const isScratch = buffer === scratch;
     const now = phase;
     if (now.name === 'head') takeHead(now, buffer.subarray(0, byteCount));
@@ -229,6 +239,7 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
     },
     take,
     progress: (byteCount) => {
+      heardAtMs = performance.now();
       progress.arrived(byteCount);
     },
     attach: (connected) => {
@@ -266,6 +277,10 @@ export function createPeerConnection(pool: BufferPool, limits: ConnectionLimits)
     },
     get isOpen() {
       return phase.name !== 'closed';
+    },
+    failIfSilent: () => {
+      // Whoever waits for its client does not listen either, and would find out only when that client has waited long enough.
+      if (performance.now() - heardAtMs >= limits.progressWindowMs) fail(unavailable('the peer stalled elsewhere'));
     },
     close: () => {
       if (phase.name === 'body') {
