@@ -111,8 +111,13 @@ test('500 pods are created while the webhook does everything wrong: none is reje
 
   const { body } = await plane.call('GET', `/api/v1/namespaces/${TEAM}/pods`);
   assert.equal(body.items.length, EACH_FAULT * FAULTS);
-  const told = await plane.call('GET', `/api/v1/namespaces/${NAMESPACE}/events?fieldSelector=reason=missed`);
-  assert.match(told.body.items[0]?.message, /^\d+ pods that opted in run without the gate, as team\//);
+  const told = async () => {
+    const events = await plane.call('GET', `/api/v1/namespaces/${NAMESPACE}/events?fieldSelector=reason=missed`);
+    return String(events.body.items[0]?.message);
+  };
+  // It is written behind the count.
+  await until(async () => (await told()) !== 'undefined', patience);
+  assert.match(await told(), /^\d+ pods that opted in run without the gate, as team\//);
 });
 
 /** Has the right certificate, and answers after a minute. */
