@@ -10,7 +10,7 @@ import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
  * length is authenticated with the text.
  */
 export const RECORD_HEADER_BYTES = 4;
-export const RECORD_TEXT_BYTES_MAX = 256 * 1024;
+export const RECORD_TEXT_BYTES_MAX = 512 * 1024;
 const TAG_BYTES = 16;
 
 export const SEALING_NONCE_BYTES = 16;
@@ -20,7 +20,7 @@ const KEY_BYTES = 16;
 const IV_BYTES = 12;
 
 /** Below the limit of RFC 8446, 5.5, for as many cipher blocks: 256 GiB in large records. Nobody keeps a connection so long. */
-const RECORDS_MAX = 2 ** 20;
+const RECORDS_MAX = 2 ** 19;
 
 /** One direction's key: `KEY_BYTES` and `IV_BYTES`. */
 type DirectionKey = Uint8Array;
