@@ -1,5 +1,12 @@
 import type { OnReadOpts } from 'node:net';
-import { free, type Open, RECORD_HEADER_BYTES, RECORD_TEXT_BYTES_MAX, recordBytes } from './sealing.ts';
+import {
+  free,
+  type Open,
+  RECORD_HEADER_BYTES,
+  RECORD_TAG_BYTES,
+  RECORD_TEXT_BYTES_MAX,
+  recordBytes,
+} from './sealing.ts';
 
 /** Heads, and what else is small, are read into this. */
 const SMALL_BYTES = 16 * 1024;
@@ -12,7 +19,7 @@ export interface RecordReaderEvents {
   first(bytes: Buffer): void;
   /** The text of a record; `give` must be called when it is no longer needed. False to stop reading. */
   text(bytes: Uint8Array, give: () => void): boolean;
-  /** So many bytes came of a record. */
+  /** So many bytes came of a record's text: what frames it is no progress, or a peer could get by with empty words. */
   progress(byteCount: number): void;
   /** What came is no record, or not from the other end. */
   broken(problem: string): void;
@@ -47,6 +54,8 @@ export function createRecordReader(firstBytes: number, events: RecordReaderEvent
     target = ((isLarge ? large : small) as Uint8Array).subarray(0, byteCount + RECORD_HEADER_BYTES);
   };
 
+  const filledText = () => Math.min(filled, wanted - RECORD_TAG_BYTES);
+
   const takeHeader = (bytes: Uint8Array): boolean => {
     header.set(bytes);
     const byteCount = recordBytes(header);
@@ -75,8 +84,9 @@ export function createRecordReader(firstBytes: number, events: RecordReaderEvent
   };
 
   const callback = (byteCount: number): boolean => {
+    const before = filledText();
     filled += byteCount;
-    events.progress(byteCount);
+    if (wanted > 0) events.progress(filledText() - before);
     if (isFirst) {
       if (filled < firstBytes) return true;
       isFirst = false;

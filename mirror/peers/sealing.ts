@@ -10,8 +10,8 @@ import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
  * length is authenticated with the text.
  */
 export const RECORD_HEADER_BYTES = 4;
-export const RECORD_TEXT_BYTES_MAX = 512 * 1024;
-const TAG_BYTES = 16;
+export const RECORD_TEXT_BYTES_MAX = 256 * 1024;
+export const RECORD_TAG_BYTES = 16;
 
 export const SEALING_NONCE_BYTES = 16;
 
@@ -20,7 +20,7 @@ const KEY_BYTES = 16;
 const IV_BYTES = 12;
 
 /** Below the limit of RFC 8446, 5.5, for as many cipher blocks: 256 GiB in large records. Nobody keeps a connection so long. */
-const RECORDS_MAX = 2 ** 19;
+const RECORDS_MAX = 2 ** 20;
 
 /** One direction's key: `KEY_BYTES` and `IV_BYTES`. */
 type DirectionKey = Uint8Array;
@@ -57,7 +57,7 @@ export function createSealer(key: DirectionKey): Seal {
 /** How many bytes follow a header; undefined when it announces more than a record may hold, or nothing. */
 export function recordBytes(header: Uint8Array, textBytesMax = RECORD_TEXT_BYTES_MAX): number | undefined {
   const text = Buffer.from(header.buffer, header.byteOffset, RECORD_HEADER_BYTES).readUInt32BE();
-  return text > 0 && text <= textBytesMax ? text + TAG_BYTES : undefined;
+  return text > 0 && text <= textBytesMax ? text + RECORD_TAG_BYTES : undefined;
 }
 
 /** Opens what followed a header: the text in memory of its own, or undefined when it is not what the other end sealed. */
@@ -66,8 +66,8 @@ export type Open = (header: Uint8Array, record: Uint8Array) => Buffer | undefine
 export function createOpener(key: DirectionKey): Open {
   const nonces = createNonces(key);
   return (header, record) => {
-    const end = record.length - TAG_BYTES;
-    const decipher = createDecipheriv(CIPHER, key.subarray(0, KEY_BYTES), nonces(), { authTagLength: TAG_BYTES })
+    const end = record.length - RECORD_TAG_BYTES;
+    const decipher = createDecipheriv(CIPHER, key.subarray(0, KEY_BYTES), nonces(), { authTagLength: RECORD_TAG_BYTES })
       .setAAD(header)
       .setAuthTag(record.subarray(end));
     const text = decipher.update(record.subarray(0, end));
