@@ -21,7 +21,7 @@ const MISSED_INTERVAL_MS = 600_000;
 export function createTeller({ recordEvent, now }: TellDeps, namespace: string): Teller {
   const subject = { apiVersion: 'v1', kind: 'Namespace', name: namespace } as const;
   let reason: Breaker['block'];
-  let missedBefore = 0;
+  let missedTold = 0;
   let toldAt = -MISSED_INTERVAL_MS;
 
   return {
@@ -35,13 +35,13 @@ export function createTeller({ recordEvent, now }: TellDeps, namespace: string):
             : ({ type: 'Warning', reason: 'bypassed', message: warning } as const);
         await recordEvent(subject, text, signal);
       }
+      missedTold = Math.min(missedTold, missed.length);
       const [first] = missed;
-      if (first !== undefined && missed.length > missedBefore && now() - toldAt >= MISSED_INTERVAL_MS) {
-        toldAt = now();
-        const message = `${missed.length} pods that opted in run without the gate, as ${first.namespace}/${first.name}: restart what owns them`;
-        await recordEvent(subject, { type: 'Warning', reason: 'missed', message }, signal);
-      }
-      missedBefore = missed.length;
+      if (first === undefined || missed.length === missedTold || now() - toldAt < MISSED_INTERVAL_MS) return;
+      toldAt = now();
+      missedTold = missed.length;
+      const message = `${missed.length} pods that opted in run without the gate, as ${first.namespace}/${first.name}: restart what owns them`;
+      await recordEvent(subject, { type: 'Warning', reason: 'missed', message }, signal);
     },
   };
 }
