@@ -91,7 +91,7 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
 
   const connect = async (address: string, signal: AbortSignal): Promise<PeerConnection> => {
     const connection = createPeerConnection(deps.pool, limits, () => {
-      Array.from(open.get(address) ?? [], (other) => other.failIfSilent());
+      for (const other of open.get(address) ?? []) other.failIfSilent();
     });
     const mine = open.get(address) ?? new Set();
     if (mine.size >= limits.connectionsPerPeerMax) {
