@@ -60,13 +60,8 @@ function isByItself({ source, before, during, after, upstream }: Fault): boolean
   return source === 'peer' && !before && !during && !after && !upstream;
 }
 
-/** A pull that hangs was late beyond what is waited for: whether it hangs each time shows the second one. */
 function isOnlyLate(fault: Fault, cells: readonly Measured[]): boolean {
-  const hangs = ({ outcome }: Measured) => outcome === 'hangs';
-  return (
-    cells.some((cell) => isLate(fault, cell) || hangs(cell)) &&
-    cells.every((cell) => isAsExpected(fault, cell) || hangs(cell))
-  );
+  return cells.some((cell) => isLate(fault, cell)) && cells.every((cell) => isAsExpected(fault, cell));
 }
 
 /** Whether the pull came to what the catalogue says, here and without a mirror. */
