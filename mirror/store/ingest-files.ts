@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type BigIntStats, constants } from 'node:fs';
+import { type BigIntStats, constants, statSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
@@ -97,6 +97,16 @@ function parseTotal(text: string): number | undefined {
   if (!/^[1-9]\d*$/.test(text)) return undefined;
   const total = Number(text);
   return Number.isSafeInteger(total) ? total : undefined;
+}
+
+/** Tells a folder from another one of that name; undefined when there is none, or it cannot be looked at. */
+export function identifyFolder(name: string): string | undefined {
+  try {
+    const stat = statSync(name, { bigint: true, throwIfNoEntry: false });
+    return stat && identify(stat);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Opens a file to read it; undefined when there is none. It never waits, as it would for the other end of a pipe. */

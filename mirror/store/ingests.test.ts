@@ -57,6 +57,26 @@ test('what a crash left is not arriving, until a pull takes it up', async (t) =>
   assert.equal(news.seen.length, 1);
 });
 
+test('what is begun anew in the place of what was given up is seen to arrive', async (t) => {
+  const { root, ingests, news, begin, prepare, open, append, folderOf } = await start(t);
+  const { digest, bytes } = makeContent(100);
+  const ref = layerRef(digest);
+  const ended = (index: number) => news.until((event) => event.type === 'ingest-ended', index);
+  await ingests.follow(root);
+  await begin(ref, '100', bytes.subarray(0, 40));
+  await news.until((event) => event.type === 'ingest-started');
+
+  // Both before anybody has looked.
+  nodeFs.rmSync(folderOf(ref), { recursive: true });
+  nodeFs.mkdirSync(folderOf(ref));
+  const { length } = await ended(0);
+  await prepare(ref, '100');
+  await open(ref);
+  await append(ref, bytes.subarray(0, 20));
+
+  await news.until((event) => event.type === 'ingest-started', length);
+});
+
 test('what was there before this machine started is never shared', async (t) => {
   const { root, ingests, news, begin, append, commit, openNow } = await start(t, { bootedAtMs: Date.now() + 60_000 });
   const { digest, bytes } = makeContent(100);

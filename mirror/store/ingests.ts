@@ -4,7 +4,15 @@ import type { Logger } from '../../common/log.ts';
 import { type Digest, digestHex } from '../../common/oci/digest.ts';
 import { blobFolder } from './blob-files.ts';
 import { type FollowedFolder, followFolder } from './follow-folder.ts';
-import { INGEST_ID, identify, ingestFolder, listIngests, lookAtIngest, statFile } from './ingest-files.ts';
+import {
+  INGEST_ID,
+  identify,
+  identifyFolder,
+  ingestFolder,
+  listIngests,
+  lookAtIngest,
+  statFile,
+} from './ingest-files.ts';
 import { createIngestNews } from './ingest-news.ts';
 import { type IngestState, nextIngestState } from './ingest-state.ts';
 import { type IngestSource, openIngest, wakeAll } from './open-ingest.ts';
@@ -56,6 +64,8 @@ interface Slot {
   /** Resolves when a look that began after now has ended. One at a time, so that each is compared with the one before. */
   readonly look: () => Promise<void>;
   watcher: fs.FSWatcher | undefined;
+  /** Which folder is watched: another one may have taken its name. */
+  watched: string | undefined;
   entry: Entry | undefined;
   /** Nothing of it matters but its end: others receive it, or it was left behind and there is no watch to spare. */
   isIgnored: boolean;
@@ -99,13 +109,34 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
       id,
       look: createRounds(() => lookOnce(slot).catch(warn)),
       watcher: undefined,
+      watched: undefined,
       entry: undefined,
       isIgnored: false,
       wasThere: false,
     };
     slots.set(id, slot);
-    slot.watcher = root !== undefined && hasWatchToSpare() ? watchSlot(slot, root) : undefined;
+    watchIfPossible(slot);
     return slot;
+  }
+
+  function watchIfPossible(slot: Slot): void {
+    if (root === undefined || !hasWatchToSpare()) return;
+    slot.watched = identifyFolder(path.join(ingestFolder(root), slot.id));
+    slot.watcher = watchSlot(slot, root);
+  }
+
+  /** Its folder came, went, or did both: a watch stays with the folder that it was made for. */
+  function renew(slot: Slot): Slot {
+    const folder = root === undefined ? undefined : identifyFolder(path.join(ingestFolder(root), slot.id));
+    if (slot.watcher === undefined || folder === undefined || folder === slot.watched) return slot;
+    unwatch(slot);
+    watchIfPossible(slot);
+    return slot;
+  }
+
+  function slotOf(id: string): Slot | undefined {
+    const slot = slots.get(id);
+    return slot === undefined ? addSlot(id) : renew(slot);
   }
 
   function removeSlot(slot: Slot): void {
@@ -148,7 +179,11 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
       await finish(slot, entry, contentRoot);
     }
     if (slots.get(slot.id) !== slot) return;
-    if (seen === 'gone') removeSlot(slot);
+    if (seen === 'gone') {
+      removeSlot(slot);
+      // What came in its place meanwhile was told of while the slot was still there, and is not told of again.
+      if (identifyFolder(path.join(ingestFolder(contentRoot), slot.id)) !== undefined) void addSlot(slot.id)?.look();
+    }
     if (seen === 'not-ours') ignore(slot); // It keeps its slot, or every scan would look again.
     if (sighting === undefined) return;
     const { wasThere } = slot;
@@ -200,7 +235,7 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
     hasScanned = false;
     const watching = followFolder({ folder: ingestFolder(contentRoot), entry: INGEST_ID }, (id) => {
       if (id === undefined) void scan();
-      else void (slots.get(id) ?? addSlot(id))?.look();
+      else void slotOf(id)?.look();
     });
     followed = watching;
     rescanning = setInterval(() => {

@@ -44,8 +44,7 @@ export async function createIngestFolder(t: TestContext): Promise<IngestFolder> 
     idOf,
     folderOf,
     async prepare(ref, total) {
-      await fs.mkdir(path.join(root, 'ingest'), { recursive: true });
-      await fs.mkdir(folderOf(ref));
+      await fs.mkdir(folderOf(ref), { recursive: true });
       await fs.writeFile(path.join(folderOf(ref), 'ref'), Buffer.from(ref, 'latin1'));
       await stamp(ref, 'startedat');
       await stamp(ref, 'updatedat');
