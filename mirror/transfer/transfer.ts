@@ -8,6 +8,7 @@ import type { OpenContent, Store, TagRecord } from '../store/store.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import { createChunks } from './chunks.ts';
 import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
 import { holdSlot } from './hold-slot.ts';
 import { createKnownSizes } from './known-sizes.ts';
@@ -137,8 +138,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const firstBytes = createFirstBytes({ now });
   const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
-  /** containerd fetches several parts of a layer at once: one that ends early may fail the others, so none is made to. */
-  let isInChunks = false;
+  const chunks = createChunks();
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
   const recentManifest = (digest: Digest): FoundManifest | undefined => {
@@ -245,6 +245,11 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   };
 
   const relayBlob = async (wanted: WantedContent, asked: RangeRequest | undefined, signal: AbortSignal) => {
+    if (wanted.isForStore) chunks.seen(asked);
+    if (wanted.isForStore && chunks.mayBegin(asked)) {
+      log.debug('left to the registry: the rest of it may be asked for in chunks', { digest: wanted.digest });
+      return undefined;
+    }
     const bounds = await absoluteRange(asked, async () => (await blobSize(wanted, signal))?.sizeBytes);
     if (bounds === undefined) return undefined;
     const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
@@ -255,8 +260,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       return relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, gone);
     };
     const part = { ...bounds, digest: wanted.digest };
-    isInChunks ||= wanted.isForStore && isOpenFromStart(asked);
-    const content = await (wanted.isForStore && !isInChunks
+    const content = await (wanted.isForStore && !chunks.areFetched()
       ? holdSlot(holding, part, begin, signal)
       : begin(signal, cannotPostpone));
     if (content === undefined && wanted.isForStore) slots.led(wanted.digest);
@@ -346,11 +350,6 @@ function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => voi
     },
     close: async () => content.cancel(),
   };
-}
-
-/** What containerd asks for first when it is to fetch in chunks, and never else. */
-function isOpenFromStart(asked: RangeRequest | undefined): boolean {
-  return asked !== undefined && 'start' in asked && asked.start === 0 && asked.end === undefined;
 }
 
 /** A relay needs to know where it starts. Only the last bytes of something need its size for that. */
