@@ -46,9 +46,9 @@ const command = new Command('bench')
   .description('Measures Miroir, side by side with what it is measured against, and checks its promises.')
   .argument('[names...]', `which benchmarks, of: ${names.join(', ')}`, [])
   .option('--json', 'print one JSON object per benchmark instead of tables')
-  .option('--rounds <count>', 'how often to repeat what is repeated: herd, rolling', parseRounds)
+  .option('--rounds <count>', 'how often to repeat what is repeated: herd, miss, pull, rolling, warm', parseRounds)
   .option('--quick', 'the most telling cases only: herd, rolling')
-  .option('--only <text>', 'cases whose name contains this: herd, rolling')
+  .option('--only <text>', 'cases whose name contains this: herd, rolling, warm')
   .addHelpText(
     'after',
     '\nExits with 1 when a promise is broken or a benchmark fails. Wants a quiet machine; progress goes to standard error.',
