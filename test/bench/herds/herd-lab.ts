@@ -9,6 +9,7 @@ import { atMost, type BenchLimit, median, rounded } from '../bench.ts';
 const MEGABYTE = 1_000_000;
 
 export const IMAGES = {
+  '10 MB': [{ bytes: 10 * MEGABYTE }],
   '4x25 MB': Array.from({ length: 4 }, () => ({ bytes: 25 * MEGABYTE })),
   '1x300 MB': [{ bytes: 300 * MEGABYTE }],
   '12x8 MB': Array.from({ length: 12 }, () => ({ bytes: 8 * MEGABYTE })),
