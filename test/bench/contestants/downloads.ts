@@ -1,5 +1,6 @@
-/** `node downloads.ts ADDRESS TARGET COUNT`: so many clients at once that get the same and drop it. */
+/** `node downloads.ts ADDRESS COUNT TARGET...`: so many clients at once that get each of the targets, and drop what they get. */
 import { download } from './download.ts';
 
-const [address = '', target = '', count = '1'] = process.argv.slice(2);
-await Promise.all(Array.from({ length: Number(count) }, () => download(address, target)));
+const [address = '', count = '1', ...targets] = process.argv.slice(2);
+const clients = Array.from({ length: Number(count) }, () => targets).flat();
+await Promise.all(clients.map((target) => download(address, target)));
