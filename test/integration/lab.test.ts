@@ -10,6 +10,8 @@ const VERSIONS = ['1.6.20', '2.4'];
 const USER = { username: 'lab', password: 'secret' };
 /** Small enough to be pulled in a fraction of a second, large enough to be told from a manifest. */
 const LAYER_BYTES = 300_000;
+/** A kill, a boot and two requests; who speaks to a card that is gone tries for five seconds at least. */
+const REACHED_MS_MAX = 4_000;
 
 type TwoNodes = Lab & { readonly nodes: readonly [LabNode, LabNode] };
 
@@ -281,5 +283,22 @@ test('a node is cut off, slowed, frozen, restarted and switched off', async (t) 
     await n2.boot(t.signal);
     assert.equal((await n2.cri.listImages(t.signal)).length, 1);
     assert.equal(fs.existsSync(n2.socket), true);
+  });
+
+  await t.test('the others reach the upstream whoever is switched off and on', async (t) => {
+    for (const [one, other] of [
+      [n1, n2],
+      [n2, n1],
+    ] as const) {
+      const connect = `exec 3<>/dev/tcp/${lab.upstream.host.replace(':', '/')}`;
+      const reach = () => other.exec(['bash', '-c', connect], {}, t.signal);
+      await reach();
+      await one.kill();
+      const startedAt = performance.now();
+      await reach();
+      await one.boot(t.signal);
+      await reach();
+      assert.ok(performance.now() - startedAt < REACHED_MS_MAX);
+    }
   });
 });

@@ -10,6 +10,7 @@ import net from 'node:net';
 import path from 'node:path';
 import readline from 'node:readline';
 import type { ControlCall, KeeperConfig } from './control.ts';
+import { cardOf } from './network.ts';
 import { createLedger, summarize } from './upstream/ledger.ts';
 import { createDoorman } from './upstream/lock.ts';
 import { createProxy } from './upstream/proxy.ts';
@@ -38,7 +39,7 @@ async function waitForCreator(): Promise<void> {
 }
 
 async function bringUp(): Promise<void> {
-  ip('link', 'add', BRIDGE, 'type', 'bridge');
+  ip('link', 'add', BRIDGE, 'address', cardOf(config.address), 'type', 'bridge');
   ip('address', 'add', `${config.address}/24`, 'dev', BRIDGE);
   ip('link', 'set', BRIDGE, 'up');
   ip('link', 'set', ROOT_LINK, 'master', BRIDGE, 'up');

@@ -12,6 +12,15 @@ const BURST = '128k';
 /** How long a packet may wait for its turn before it is dropped, as a switch's buffer would. */
 const QUEUE = '50ms';
 
+/**
+ * The card of who has this address, whenever it is plugged in: a machine that comes back has the card that it had. A bridge
+ * without one of its own takes the lowest of those that are plugged into it, and nobody reaches it after that one is gone.
+ */
+export function cardOf(address: string): string {
+  const bytes = address.split('.').map((part) => Number(part).toString(16).padStart(2, '0'));
+  return ['02', '00', ...bytes].join(':');
+}
+
 /** Drops all packets between a node and these addresses, in both directions; with no address, none. */
 export async function blockAddresses(
   holder: ProcessId,

@@ -17,7 +17,7 @@ import {
   startProgram,
   until,
 } from './namespace.ts';
-import { blockAddresses, limitRate, type RateLimit } from './network.ts';
+import { blockAddresses, cardOf, limitRate, type RateLimit } from './network.ts';
 import { MIROIR, startMirror } from './node-mirror.ts';
 import { membersOf, type ProcessId } from './process-id.ts';
 import type { Containerd } from './programs.ts';
@@ -164,11 +164,8 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
     );
     holder = held.holder;
     const pid = String(holder.pid);
-    await run(
-      enteringNetwork(keeper, ['ip', 'link', 'add', link, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', pid]),
-      {},
-      bootSignal,
-    );
+    const peer = ['peer', 'name', 'eth0', 'address', cardOf(address), 'netns', pid];
+    await run(enteringNetwork(keeper, ['ip', 'link', 'add', link, 'type', 'veth', ...peer]), {}, bootSignal);
     await run(enteringNetwork(keeper, ['ip', 'link', 'set', link, 'master', 'br0', 'up']), {}, bootSignal);
     const setUp = `ip address add ${address}/24 dev eth0 && ip link set eth0 up && ip route add default via ${options.gateway}`;
     await run(enteringNetwork(holder, ['sh', '-c', setUp]), {}, bootSignal);
