@@ -69,6 +69,7 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
   const idle = new Map<string, Idle[]>();
   const open = new Map<string, Set<PeerConnection>>();
   let idleCount = 0;
+  const bodies = { count: 0 };
 
   const forget = (address: string, connection: PeerConnection) => {
     const mine = open.get(address);
@@ -90,9 +91,10 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
   };
 
   const connect = async (address: string, signal: AbortSignal): Promise<PeerConnection> => {
-    const connection = createPeerConnection(deps.pool, limits, () => {
+    const stalled = () => {
       for (const other of open.get(address) ?? []) other.failIfSilent();
-    });
+    };
+    const connection = createPeerConnection({ pool: deps.pool, bodies, stalled }, limits);
     const mine = open.get(address) ?? new Set();
     if (mine.size >= limits.connectionsPerPeerMax) {
       throw new MiroirError('ERR_PEER_UNAVAILABLE', 'enough is asked of this peer already');

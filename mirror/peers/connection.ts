@@ -55,6 +55,24 @@ export interface PeerConnection extends PeerReader {
   close(): void;
 }
 
+/** Of one connection, on its own, so many records are on their way to the client at once. */
+const RECORDS_MAX = 4;
+/** And of all together. More pieces than the processor's caches hold cost more to pass on, and each turn of the event loop is as long as they are many. */
+const RECORDS_OF_ALL_MAX = 8;
+
+/** The bodies that connections are reading. */
+export interface Bodies {
+  count: number;
+}
+
+export interface PeerConnectionDeps {
+  readonly pool: BufferPool;
+  /** Shared by all connections. */
+  readonly bodies: Bodies;
+  /** Called when it has failed because the peer sends nothing any more. */
+  readonly stalled: () => void;
+}
+
 type Phase =
   | { readonly name: 'idle' }
   | {
@@ -73,11 +91,9 @@ type Phase =
     }
   | { readonly name: 'closed'; readonly error: Error };
 
-/** `stalled` is called when it has failed because the peer sends nothing any more. */
 export function createPeerConnection(
-  pool: BufferPool,
+  { pool, bodies, stalled }: PeerConnectionDeps,
   limits: ConnectionLimits,
-  stalled: () => void = () => {},
 ): PeerConnection {
   const scratch = new Uint8Array(SCRATCH_BYTES);
   let socket: PeerSocket | undefined;
@@ -98,6 +114,7 @@ export function createPeerConnection(
     socket?.destroy();
     if (before.name === 'head') before.reject(error);
     if (before.name === 'body') {
+      bodies.count -= 1;
       // What came before the failure is good as far as it goes: the relay resumes behind it.
       if (before.receiver !== undefined) before.slabs.finish(before.receiver);
       before.receiver?.failed(error);
@@ -136,20 +153,28 @@ export function createPeerConnection(
     clearImmediate(flushing);
     flushing = undefined;
     phase = { name: 'idle' };
+    bodies.count -= 1;
     if (body.isLast) fail(unavailable('the peer closed the connection'));
     else resume();
     body.slabs.finish(body.receiver);
     body.receiver.end();
   };
 
+  const resumeUnlessFull = () => {
+    if (phase.name !== 'body' || !phase.slabs.isFull) resume();
+  };
+
+  const adoptedMax = () => Math.min(RECORDS_MAX, Math.floor(RECORDS_OF_ALL_MAX / bodies.count));
+
   const startBody = (head: ResponseHead, rest: Uint8Array) => {
     const body: Phase = {
       name: 'body',
       remaining: head.contentLength,
-      slabs: createSlabs(pool.lease(), resume),
+      slabs: createSlabs({ lease: pool.lease(), adoptedMax, freed: resumeUnlessFull }),
       isLast: !head.keepsAlive || rest.length > head.contentLength,
     };
     phase = body;
+    bodies.count += 1;
     const mine = rest.subarray(0, head.contentLength);
     body.slabs.append(mine);
     body.remaining -= mine.length;

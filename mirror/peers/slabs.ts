@@ -4,9 +4,6 @@ import type { BodyReceiver } from '../transfer/peer-client.ts';
 /** A TLS record holds at most this much, and a socket hands over one at a time: less room than that is not worth a read. */
 const ROOM_MIN = 16 * 1024;
 
-/** Of what came in memory of its own, this much is held at once: as much as of ours. */
-const ADOPTED_MAX = 4;
-
 interface Slab {
   readonly buffer: Uint8Array;
   /** Gives the memory back where it came from. */
@@ -41,8 +38,15 @@ export interface Slabs {
   close(): void;
 }
 
-/** `freed` is called when `room` has an answer again. */
-export function createSlabs(lease: BufferLease, freed: () => void): Slabs {
+export interface SlabsDeps {
+  readonly lease: BufferLease;
+  /** How much of what came in memory of its own is held at once; one piece is taken in whatever it says. */
+  readonly adoptedMax: () => number;
+  /** Called when `room` has an answer again, and when less is adopted. */
+  readonly freed: () => void;
+}
+
+export function createSlabs({ lease, adoptedMax, freed }: SlabsDeps): Slabs {
   let current: Slab | undefined;
   /** In order, those that were filled before `current` and are not handed over yet. */
   let waiting: Slab[] = [];
@@ -130,7 +134,7 @@ export function createSlabs(lease: BufferLease, freed: () => void): Slabs {
       waiting.push(slab);
     },
     get isFull() {
-      return adopted >= ADOPTED_MAX;
+      return adopted >= Math.max(1, adoptedMax());
     },
     flush,
     finish: (receiver) => {
