@@ -4,6 +4,9 @@ export const POOL_BUFFER_BYTES = 1024 * 1024;
 /** What a transfer holds at once: one being read into, one waiting, one being written. */
 const BUFFERS_PER_LEASE_MAX = 3;
 
+/** What those who hold any share, each of whom gets one: many transfers keep the processor busy without working ahead, in shorter turns. */
+const BUFFERS_WORKED_AHEAD_MAX = 12;
+
 /** What a transfer works with when the pool is used up: slower, but no client waits for another one to read on. */
 const SPARE_BUFFER_BYTES = 64 * 1024;
 
@@ -33,10 +36,15 @@ export interface BufferLease {
   close(): void;
 }
 
+function shareOf(holders: number): number {
+  return Math.min(BUFFERS_PER_LEASE_MAX, Math.floor(BUFFERS_WORKED_AHEAD_MAX / holders));
+}
+
 export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
   const buffersMax = Math.max(1, Math.floor(bytesMax / POOL_BUFFER_BYTES));
   const free: Uint8Array[] = [];
   let out = 0;
+  let holders = 0;
   let isTrimming = false;
 
   const trimLater = () => {
@@ -59,13 +67,17 @@ export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
     const mine = new Set<Uint8Array>();
     let closed = false;
     const take = () => {
-      if (closed || mine.size === BUFFERS_PER_LEASE_MAX) return undefined;
+      const isFirst = mine.size === 0;
+      if (closed || (!isFirst && mine.size >= shareOf(holders))) return undefined;
       const buffer = acquire() ?? Buffer.allocUnsafeSlow(SPARE_BUFFER_BYTES);
       mine.add(buffer);
+      if (isFirst) holders += 1;
       return buffer;
     };
     const give = (buffer: Uint8Array) => {
-      if (!mine.delete(buffer) || buffer.length !== POOL_BUFFER_BYTES) return;
+      if (!mine.delete(buffer)) return;
+      if (mine.size === 0) holders -= 1;
+      if (buffer.length !== POOL_BUFFER_BYTES) return;
       out -= 1;
       free.push(buffer);
       trimLater();
@@ -74,6 +86,7 @@ export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
       closed = true;
       // What is still out belongs to a socket that may never tell: it is written off, and the collector takes it.
       for (const buffer of mine) if (buffer.length === POOL_BUFFER_BYTES) out -= 1;
+      if (mine.size > 0) holders -= 1;
       mine.clear();
     };
     return {
