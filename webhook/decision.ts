@@ -42,7 +42,8 @@ export type SkipReason =
   | 'windows';
 
 /** Why a pod was let through although it should have been looked at. */
-export type FailReason = 'fault' | 'namespace-unknown' | 'pod-invalid' | 'review-invalid';
+export const FAIL_REASONS = ['fault', 'namespace-unknown', 'pod-invalid', 'review-invalid'] as const;
+export type FailReason = (typeof FAIL_REASONS)[number];
 
 export type Decision =
   | { readonly outcome: 'admitted'; readonly gate: GateApplied }

@@ -1,5 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry as MetricsRegistry } from 'prom-client';
 import type { AdmissionMetrics } from './admission/app.ts';
+import { FAIL_REASONS } from './decision.ts';
 
 /** Around the 5 ms that a review may take. */
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -20,6 +21,8 @@ export function createWebhookMetrics(registry: MetricsRegistry): WebhookMetrics 
     labelNames: ['outcome', 'word'],
     registers,
   });
+  // A counter that begins with 1 has not increased, by Prometheus: nobody would be told of the first.
+  for (const word of FAIL_REASONS) admissions.inc({ outcome: 'failed', word }, 0);
   const seconds = new Histogram({
     name: 'miroir_admission_seconds',
     help: 'From a whole review to its answer.',
