@@ -47,6 +47,7 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     versionVariable: 'k8s.io/component-base/version.gitVersion',
     versionPrefix: 'v',
   },
+  kustomize: { module: 'sigs.k8s.io/kustomize/kustomize/v5', flags: [] },
   'oci-conformance': { module: 'github.com/opencontainers/distribution-spec/conformance', flags: [] },
 };
 
