@@ -3,6 +3,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { MiroirError } from '../../common/errors.ts';
 import { formatHostPort, type HostPort } from '../../common/host-port.ts';
+import { inOwnMemory } from '../../common/own-memory.ts';
 import type { PeerReader, PeerSocket } from './connection.ts';
 import { firstOf, ready } from './ready.ts';
 import { createRecordReader } from './record-reader.ts';
@@ -27,7 +28,7 @@ export interface SealedDialOptions {
 }
 
 interface Session {
-  readonly id: Buffer;
+  readonly id: Uint8Array;
   readonly secret: Buffer;
 }
 
@@ -74,7 +75,7 @@ async function agree(target: HostPort, options: SealedDialOptions, signal: Abort
     const secret = exportSecret(socket);
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(options.timeoutMs)]);
     const id = await firstOf(socket, readBytes(socket, SESSION_ID_BYTES), deadline);
-    return { id, secret };
+    return { id: inOwnMemory(id), secret };
   } finally {
     socket.destroy();
   }

@@ -1,4 +1,5 @@
 import type { Digest } from '../../common/oci/digest.ts';
+import { inOwnMemory } from '../../common/own-memory.ts';
 import type { Manifest } from './local-content.ts';
 
 export interface ManifestCacheDeps {
@@ -35,7 +36,8 @@ export function createManifestCache({ now }: ManifestCacheDeps, options: Manifes
       drop(digest);
       return undefined;
     },
-    put: (manifest) => {
+    put: (given) => {
+      const manifest = { ...given, bytes: inOwnMemory(given.bytes) };
       drop(manifest.digest);
       entries.set(manifest.digest, { manifest, putAtMs: now() });
       heldBytes += manifest.bytes.length;
