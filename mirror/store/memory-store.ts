@@ -29,9 +29,11 @@ export interface MemoryStore extends Store {
   unname(image: string): void;
   /** Begins to receive content, in place of what of it was being received. */
   receive(digest: Digest, sizeBytes: number): Receiving;
+  /** Aborts all that is still being received. */
+  abortAll(): void;
 }
 
-/** Content that is being received. It is ended once: its file is kept until then. */
+/** Content that is being received. Its file is kept until it is ended; ending it again does nothing. */
 export interface Receiving {
   readonly write: (bytes: Uint8Array) => void;
   /** What was written is held, whole. */
@@ -44,6 +46,8 @@ export function createMemoryStore(): MemoryStore {
   const inventory = createInventory();
   const news = createIngestNews();
   const arriving = new Map<Digest, MemoryIngest>();
+  /** Also those whose place another one took. */
+  const receivings = new Set<Receiving>();
   let pending: StoreEvent[] | undefined;
   let wake = () => {};
 
@@ -80,6 +84,7 @@ export function createMemoryStore(): MemoryStore {
       arriving.set(digest, ingest);
       news.started(digest, sizeBytes);
       const end = (committed: boolean) => {
+        if (!receivings.delete(receiving)) return;
         const bytes = ingest.end();
         if (arriving.get(digest) === ingest) arriving.delete(digest);
         if (committed) {
@@ -88,7 +93,16 @@ export function createMemoryStore(): MemoryStore {
         }
         news.ended(digest, committed);
       };
-      return { write: (bytes) => ingest.write(bytes), commit: () => end(true), abort: () => end(false) };
+      const receiving: Receiving = {
+        write: (bytes) => ingest.write(bytes),
+        commit: () => end(true),
+        abort: () => end(false),
+      };
+      receivings.add(receiving);
+      return receiving;
+    },
+    abortAll() {
+      for (const receiving of receivings) receiving.abort();
     },
 
     async open(digest) {

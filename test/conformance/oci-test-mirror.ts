@@ -100,6 +100,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     await router.stop();
     await Promise.all([registry.stop(), peers.stop()]);
     client.close();
+    store.abortAll();
   };
   t.after(stop);
   return {
