@@ -9,16 +9,19 @@ interface Named {
 }
 
 /** A part of https://spec.openapis.org/oas/v3.0.3#schema-object, as Kubernetes uses it. */
-interface Schema {
+export interface Schema {
   readonly $ref?: string;
   readonly allOf?: readonly Schema[];
   readonly oneOf?: readonly Schema[];
   readonly type?: string;
+  readonly format?: string;
   readonly enum?: readonly unknown[];
   readonly items?: Schema;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly additionalProperties?: Schema;
   readonly required?: readonly string[];
+  /** By which items of a list are told apart. */
+  readonly 'x-kubernetes-list-map-keys'?: readonly string[];
   readonly 'x-kubernetes-group-version-kind'?: readonly {
     readonly group: string;
     readonly version: string;
@@ -26,7 +29,7 @@ interface Schema {
   }[];
 }
 
-type Schemas = Readonly<Record<string, Schema>>;
+export type Schemas = Readonly<Record<string, Schema>>;
 
 /** Fetches what a version of Kubernetes says of its API, from its own Go module; the second time it is there. */
 export async function fetchSchemas(version: string, signal: AbortSignal): Promise<string> {
