@@ -21,6 +21,8 @@ const PATIENCE_MS = 120_000;
 /** Of 500 in all. */
 const EACH_FAULT = 84;
 const FAULTS = 6;
+/** For a node, bound to one, and one more. */
+const NOT_AT_ONCE = 3;
 /** Nobody waits for more than the webhook's timeout of 3 s, and what the apiserver needs besides. */
 const CREATION_MS_MAX = 10_000;
 const SPEC = { containers: [{ name: 'app', image: 'registry.example/app:v1' }] };
@@ -100,6 +102,28 @@ test('500 pods are created while the webhook does everything wrong: none is reje
     });
   }
 
+  await t.test(
+    'not there: a pod that was created for a node had nothing to miss, one that was bound to it had',
+    async () => {
+      const create = (name: string, more: object) =>
+        cluster.createPod({ metadata: { name }, spec: { ...SPEC, ...more } });
+      await plane.call('POST', '/api/v1/nodes', { metadata: { name: 'n1' } });
+      assert.equal((await create('for-n1', { nodeName: 'n1' })).status, 201);
+      await create('bound', {});
+      const target = { apiVersion: 'v1', kind: 'Node', name: 'n1' };
+      const { status } = await plane.call('POST', `/api/v1/namespaces/${TEAM}/pods/bound/binding`, {
+        metadata: { name: 'bound' },
+        target,
+      });
+      assert.equal(status, 201);
+
+      // The next one to be created is seen after both.
+      await create('last', {});
+      count += 2;
+      await until(async () => (await missed()) === count, patience);
+    },
+  );
+
   await t.test('without endpoints', async () => {
     const service = `/api/v1/namespaces/${NAMESPACE}/services`;
     await plane.call('DELETE', `${service}/${SERVICE}`);
@@ -110,7 +134,7 @@ test('500 pods are created while the webhook does everything wrong: none is reje
   });
 
   const { body } = await plane.call('GET', `/api/v1/namespaces/${TEAM}/pods`);
-  assert.equal(body.items.length, EACH_FAULT * FAULTS);
+  assert.equal(body.items.length, EACH_FAULT * FAULTS + NOT_AT_ONCE);
   const told = async () => {
     const events = await plane.call('GET', `/api/v1/namespaces/${NAMESPACE}/events?fieldSelector=reason=missed`);
     return String(events.body.items[0]?.message);

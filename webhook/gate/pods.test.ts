@@ -22,6 +22,18 @@ for (const { title, kept, isHeld, unseen } of [
     unseen: 'namespace',
   },
   {
+    title: 'a pod that was created for a node',
+    kept: project({ managedFields: [{ fieldsV1: { 'f:spec': { 'f:nodeName': {} } } }] }, { nodeName: 'n1' }),
+    isHeld: undefined,
+    unseen: undefined,
+  },
+  {
+    title: 'a pod that was bound to a node',
+    kept: project({ managedFields: [{}, { fieldsV1: { 'f:spec': { 'f:containers': {} } } }] }, { nodeName: 'n1' }),
+    isHeld: false,
+    unseen: 'namespace',
+  },
+  {
     title: 'a pod that opted in by itself',
     kept: project({ labels: { 'miroir.dev/mirror': 'enabled' } }),
     isHeld: false,

@@ -52,8 +52,8 @@ export function projectPod(object: KubeObject, ownNamespace: string): GatePod | 
   if (pod === undefined) return undefined;
   const isHeld = pod.schedulingGates?.includes(SCHEDULING_GATE) ?? false;
   const isSeen = pod.annotations?.[ADMITTED_ANNOTATION] !== undefined;
-  // By now it may be bound, and its namespace may opt in at any time.
-  const asNew = { ...pod, nodeName: undefined };
+  // Its namespace may opt in at any time.
+  const asNew = { ...pod, nodeName: wasCreatedForNode(object) ? pod.nodeName : undefined };
   const optedIn = { name: namespace, labels: { [MIRROR_LABEL]: 'enabled' }, annotations: {} };
   const isUnseen = !isSeen && reasonToSkip(asNew, { namespace: optedIn, ownNamespace }) === undefined;
   if (!isHeld && !isUnseen) return undefined;
@@ -66,6 +66,17 @@ export function projectPod(object: KubeObject, ownNamespace: string): GatePod | 
     isHeld,
     unseen: isUnseen ? unseen : undefined,
   };
+}
+
+/**
+ * Whether who made the pod named its node, and no scheduler chose one: then the gate had nothing to say. A binding sets the node, and is
+ * the manager of no field. Where the record of fields was stripped nobody can tell any more, and the pod counts.
+ */
+function wasCreatedForNode({ metadata: { managedFields = [] } }: KubeObject): boolean {
+  return managedFields.some(({ fieldsV1 }) => {
+    const spec = fieldsV1?.['f:spec'];
+    return typeof spec === 'object' && spec !== null && 'f:nodeName' in spec;
+  });
 }
 
 export function missedPods(

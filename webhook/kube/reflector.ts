@@ -36,6 +36,8 @@ export interface KubeObject {
     readonly resourceVersion?: string;
     readonly labels?: Readonly<Record<string, string>>;
     readonly annotations?: Readonly<Record<string, string>>;
+    /** Who set which fields: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management */
+    readonly managedFields?: readonly { readonly fieldsV1?: Readonly<Record<string, unknown>> }[];
   };
 }
 
