@@ -129,6 +129,14 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
     },
     '<image>',
   ).option('--json', 'Print what was found as JSON');
+  add(
+    'uninstall',
+    'Let pods go, and take off nodes, what the webhook wrote: before it is uninstalled',
+    async (config) => {
+      const { runUninstall } = await import('./uninstall-command.ts');
+      return runUninstall(deps, config, signal);
+    },
+  );
   program
     .command('version')
     .description('Print the version')

@@ -198,14 +198,14 @@ export const SETTINGS = {
     example: '10.0.0.7:29984,10.0.0.8:29984',
   }),
   kubeconfig: optional({
-    commands: ['webhook', 'status'],
+    commands: ['webhook', 'status', 'uninstall'],
     kind: filePath,
-    unset: 'the service account of the pod that it runs in; for status what kubectl takes',
+    unset: 'the service account of the pod that it runs in; for status and uninstall what kubectl takes',
     help: "A kubeconfig file for Kubernetes' API",
     example: '/root/.kube/config',
   }),
   namespace: optional({
-    commands: ['webhook', 'status'],
+    commands: ['webhook', 'status', 'uninstall'],
     kind: kubernetesName,
     unset: 'that of the service account or the kubeconfig; for status all namespaces',
     help: 'The namespace that Miroir is installed in. The webhook leaves pods in it alone',
@@ -219,7 +219,7 @@ export const SETTINGS = {
     example: 'miroir-webhook',
   }),
   webhookConfiguration: withDefault({
-    commands: ['webhook'],
+    commands: ['webhook', 'uninstall'],
     kind: kubernetesName,
     default: 'miroir',
     help: 'The MutatingWebhookConfiguration that tells the apiserver of the webhook: the authority is put into its caBundles',
@@ -247,7 +247,7 @@ export const SETTINGS = {
     example: '/etc/miroir/tls/tls.key',
   }),
   lease: withDefault({
-    commands: ['webhook'],
+    commands: ['webhook', 'uninstall'],
     kind: kubernetesName,
     default: 'miroir-webhook',
     help: 'The Lease by which the replicas of the webhook choose the one that labels nodes',
@@ -295,8 +295,15 @@ export const SETTINGS = {
     help: 'How long a pod of gate mode wait waits at most for a node with a mirror',
     example: '10m',
   }),
+  timeout: withDefault({
+    commands: ['uninstall'],
+    kind: duration,
+    default: '2m',
+    help: 'How long it may take at most. What is not done by then is left, and told',
+    example: '5m',
+  }),
   logLevel: withDefault({
-    commands: ['mirror', 'webhook'],
+    commands: ['mirror', 'webhook', 'uninstall'],
     kind: oneOf(...LOG_LEVELS),
     default: 'info',
     help: 'The least severe lines that are logged',

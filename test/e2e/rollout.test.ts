@@ -134,7 +134,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     },
   );
 
-  await t.test('an uninstall leaves certs.d as it was, and nothing in the cluster', async () => {
+  await t.test('an uninstall leaves certs.d as it was, and nothing in the cluster or on its nodes', async () => {
     assert.notDeepEqual(certsOf(lab), certsBefore);
 
     await cluster.helm('uninstall', 'miroir', '--wait', '--timeout=60s');
@@ -142,6 +142,9 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     // Helm does not wait for what a DaemonSet made.
     await until(async () => (await call('GET', '/api/v1/namespaces/miroir/pods')).body.items.length === 0, signal);
     assert.deepEqual(certsOf(lab), certsBefore);
+    for (const { metadata, status } of (await call('GET', '/api/v1/nodes')).body.items) {
+      assert.doesNotMatch(JSON.stringify([metadata.labels, metadata.annotations, status.conditions]), /miroir/i);
+    }
     await deploy(
       cluster,
       (await lab.upstream.push('team/app:v4', { seed: 'v4', layers: [], runs: ['sleep', '1000000'] }, signal))

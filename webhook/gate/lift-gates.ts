@@ -47,24 +47,33 @@ export function decideLift(
   return waitedMs >= timeoutMs || ageMs >= timeoutMs ? 'timeout' : undefined;
 }
 
+/** Takes our scheduling gate off a pod. Whether there was one: the pod may be gone, or be another by now. */
+export async function liftGate(
+  client: Pick<KubeClient, 'call'>,
+  { namespace, name, uid }: Pick<GatePod, 'namespace' | 'name' | 'uid'>,
+  signal: AbortSignal,
+): Promise<boolean> {
+  // Gates are merged by their names: those of others stay.
+  const schedulingGates = [{ $patch: 'delete', name: SCHEDULING_GATE }];
+  const body = { metadata: { uid }, spec: { schedulingGates } };
+  const path = `/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(name)}`;
+  try {
+    await client.call({ method: 'PATCH', path, body, contentType: 'application/strategic-merge-patch+json' }, signal);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'ERR_KUBE_NOT_FOUND') || hasCode(error, 'ERR_KUBE_CONFLICT')) return false;
+    throw error;
+  }
+}
+
 /** Lifts the scheduling gates of pods of mode `wait`. */
 export function createGateLifter(deps: LiftGatesDeps, timeoutMs: number): GateLifter {
   const { client, pods, isAnyReady, recordEvent, metrics, log, now, wallNow } = deps;
   let firstSeen = new Map<string, number>();
 
   async function lift(pod: GatePod, reason: LiftReason, signal: AbortSignal): Promise<void> {
+    if (!(await liftGate(client, pod, signal))) return;
     const { namespace, name, uid } = pod;
-    // Gates are merged by their names: those of others stay.
-    const schedulingGates = [{ $patch: 'delete', name: SCHEDULING_GATE }];
-    const body = { metadata: { uid }, spec: { schedulingGates } };
-    const path = `/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(name)}`;
-    try {
-      await client.call({ method: 'PATCH', path, body, contentType: 'application/strategic-merge-patch+json' }, signal);
-    } catch (error) {
-      // It was deleted, or replaced, since.
-      if (hasCode(error, 'ERR_KUBE_NOT_FOUND') || hasCode(error, 'ERR_KUBE_CONFLICT')) return;
-      throw error;
-    }
     metrics.lifted(reason);
     log.info('Pod waits no more', { namespace, pod: name, reason });
     if (reason !== 'timeout') return;
