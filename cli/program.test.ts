@@ -61,6 +61,7 @@ test('--help tells the commands and exits 0', async () => {
     'check',
     'status',
     'verify',
+    'uninstall',
     'version',
     'help',
   ]);
