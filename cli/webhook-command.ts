@@ -48,6 +48,7 @@ function webhookOptions(config: ConfigOf<'webhook'>): WebhookOptions {
     healthAddress: config.healthAddress,
     kubeconfig: config.kubeconfig,
     namespace: config.namespace,
+    swarmKeySecret: config.swarmKeySecret,
     gate: {
       lease: config.lease,
       identity: `${os.hostname()}_${randomUUID()}`, // A pod that restarts keeps its host name.

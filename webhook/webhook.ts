@@ -14,6 +14,7 @@ import { createGateMetrics } from './gate/metrics.ts';
 import { createKubeClient, type KubeClient } from './kube/client.ts';
 import { createNamespaces, type Namespaces } from './kube/namespaces.ts';
 import { createSecretStore } from './kube/secret-store.ts';
+import { createSwarmKeySecret } from './kube/swarm-key-secret.ts';
 import { createTrustStore } from './kube/trust-store.ts';
 import { createWebhookMetrics, type WebhookMetrics } from './metrics.ts';
 import { createTlsFiles } from './tls-files.ts';
@@ -32,6 +33,8 @@ export interface WebhookOptions {
   readonly kubeconfig: string | undefined;
   /** Undefined for that of the credentials. */
   readonly namespace: string | undefined;
+  /** To be made with a new key when it is not there; undefined when that is not our business. */
+  readonly swarmKeySecret: string | undefined;
   readonly gate: Omit<GateOptions, 'namespace'>;
   readonly certificates:
     | { readonly kind: 'files'; readonly certificateFile: string; readonly keyFile: string }
@@ -59,6 +62,7 @@ export function createWebhook({ log, random }: WebhookDeps, options: WebhookOpti
 
 /** The webhook's parts in the order to start them. */
 function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): readonly Component[] {
+  const { swarmKeySecret } = options;
   const metrics = new MetricsRegistry();
   const webhookMetrics = createWebhookMetrics(metrics);
   const client = createKubeClient({ kubeconfig: options.kubeconfig });
@@ -92,6 +96,9 @@ function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): read
       },
       stop: () => health.close(),
     },
+    ...(swarmKeySecret === undefined
+      ? []
+      : [createSwarmKeySecret({ client, log, random }, { namespace: ownNamespace, name: swarmKeySecret })]),
     namespaces,
     gate,
     certificates,

@@ -225,6 +225,13 @@ export const SETTINGS = {
     help: 'The MutatingWebhookConfiguration that tells the apiserver of the webhook: the authority is put into its caBundles',
     example: 'miroir',
   }),
+  swarmKeySecret: optional({
+    commands: ['webhook'],
+    kind: kubernetesName,
+    unset: 'the webhook makes no key',
+    help: 'A Secret to make with a new key for the swarm, unless it is there. It is never read or changed',
+    example: 'miroir-swarm-key',
+  }),
   authoritySecret: withDefault({
     commands: ['webhook'],
     kind: kubernetesName,

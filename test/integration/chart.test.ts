@@ -124,6 +124,18 @@ test('the webhook has the rights that the guide explains, and no other', async (
   }
 });
 
+test('where the webhook makes the key every render is the same, and somebody has to make it', async (t) => {
+  const byWebhook = [IMAGE, '--set=swarmKey.madeBy=webhook'];
+
+  const [once, again] = [await renderChart(byWebhook, t.signal), await renderChart(byWebhook, t.signal)];
+
+  assert.deepEqual(once, again);
+  assert.ok(JSON.stringify(once).includes('--swarm-key-secret=miroir-swarm-key'));
+  assert.ok(!once.some(({ kind, metadata }) => kind === 'Secret' && metadata.name === 'miroir-swarm-key'));
+  const byNobody = renderChart([...byWebhook, '--set=webhook.enabled=false'], deadline(t.signal));
+  await assert.rejects(byNobody, /nobody would make a key/);
+});
+
 test('alerts and the dashboard ask for metrics that exist', () => {
   const read = (file: string) => fs.readFileSync(path.join(CHART, file), 'utf8');
   const reference = read('../../docs/reference/metrics.md');

@@ -37,6 +37,7 @@ test('authorities rotate three times under 100 creations a second: none fails, a
       version: '1.2.3',
       webhookAddress: { host: plane.address, port: WEBHOOK_PORT },
       healthAddress: { host: plane.address, port: HEALTH_PORT },
+      swarmKeySecret: undefined,
       kubeconfig: cluster.kubeconfig,
       namespace: NAMESPACE,
       gate: {
