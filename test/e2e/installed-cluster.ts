@@ -6,6 +6,7 @@ import { CHART, helm } from '../lab/cluster/helm.ts';
 import type { Lab } from '../lab/lab.ts';
 import { LabError } from '../lab/lab-error.ts';
 import { until } from '../lab/namespace.ts';
+import { type Prometheus, startPrometheus } from './prometheus.ts';
 
 export const NAMESPACE = 'miroir';
 const TAG = 'localhost/miroir:dev';
@@ -19,6 +20,7 @@ export interface InstalledCluster extends Cluster {
   readonly helm: (...args: string[]) => Promise<string>;
   /** Resolves when all replicas of what is at `path` are there and ready. */
   readonly ready: (path: string, signal?: AbortSignal) => Promise<void>;
+  readonly prometheus: Prometheus;
   /** From the release to everything being ready. */
   readonly installMs: number;
   /** What was in certs.d before the release. */
@@ -57,7 +59,13 @@ export async function installCluster(nodes: readonly string[], signal: AbortSign
       ready(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/miroir`, soon),
       ready(`/apis/apps/v1/namespaces/${NAMESPACE}/deployments/miroir-webhook`, soon),
     ]);
-    return { ...cluster, helm: release, ready, certsBefore, installMs: performance.now() - startedAt };
+    const installMs = performance.now() - startedAt;
+    const prometheus = await startPrometheus(plane, NAMESPACE, signal);
+    const down = async () => {
+      await prometheus.stop(); // Its data are in the control plane's folder.
+      await cluster.down();
+    };
+    return { ...cluster, helm: release, ready, certsBefore, installMs, prometheus, down };
   } catch (error) {
     const why = await explain(cluster);
     await cluster.down();

@@ -3,21 +3,29 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import type { MirrorReport } from '../../cli/read-status.ts';
+import { CHART } from '../lab/cluster/helm.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
-import { certsOf, type InstalledCluster, installCluster } from './installed-cluster.ts';
+import { deploy, failedPulls } from './deployment.ts';
+import { certsOf, installCluster } from './installed-cluster.ts';
+import { createPullSecrets, runPodShapes, UNPROVED } from './pod-shapes.ts';
+import { dashboardQueries } from './prometheus.ts';
 
-const DEADLINE_MS = 8 * 60_000;
+const DEADLINE_MS = 20 * 60_000;
 const INSTALL_MS_MAX = 60_000;
-const LAYERS = Array.from({ length: 4 }, () => ({ bytes: 5_000_000 }));
-const PODS = 12;
+const SCRAPES_MS = 30_000;
+/** The sizes that are promised take minutes on two cores. */
+const IS_FULL = process.env['E2E_FULL'] === '1';
+const LAYERS = Array.from({ length: 4 }, () => ({ bytes: IS_FULL ? 25_000_000 : 5_000_000 }));
+const PODS = IS_FULL ? 30 : 12;
 
 test('a release on three nodes: all ready, rollouts of one copy, and gone without a trace', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
   const cluster = await installCluster(['2.4', '2.4', '1.6.20'], signal);
   t.after(() => cluster.down());
-  const { lab, plane, certsBefore } = cluster;
+  const { lab, plane, certsBefore, prometheus } = cluster;
   const { call } = plane;
   t.diagnostic(`ready ${Math.round(cluster.installMs)} ms after the install`);
 
@@ -37,7 +45,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
       await lab.upstream.resetStats();
       const startedAt = performance.now();
 
-      await deploy(cluster, image.reference);
+      await deploy(cluster, image.reference, PODS);
 
       const { byDigest } = await lab.upstream.stats();
       // The layer with the program is that of the cluster's pause image, which all nodes have.
@@ -74,9 +82,79 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     }
   });
 
+  await t.test('Prometheus finds all mirrors and webhooks, and has nothing to complain of', async () => {
+    const expected = { mirror: lab.nodes.length, webhook: 2 };
+    // It spreads its first scrapes over the interval, and a rate needs two of each.
+    await until(
+      async () => {
+        const up = await prometheus.query('sum by (component) (min_over_time(up[1m]) and count_over_time(up[1m]) > 1)');
+        return isDeepStrictEqual(
+          Object.fromEntries(up.map(({ metric, value }) => [metric['component'], value])),
+          expected,
+        );
+      },
+      AbortSignal.any([signal, AbortSignal.timeout(SCRAPES_MS)]),
+    );
+
+    assert.deepEqual(await prometheus.firing(), []);
+  });
+
+  for (const [panel, expression] of dashboardQueries()) {
+    await t.test(`the dashboard shows something under "${panel}" for ${expression}`, async () => {
+      const samples = await prometheus.query(expression);
+
+      assert.ok(samples.some(({ value }) => Number.isFinite(value)));
+    });
+  }
+
   await t.test('helm test passes', async () => {
     await cluster.helm('test', 'miroir', '--timeout=60s');
   });
+
+  await t.test('an upgrade of everything fails no pull of the rollouts that go on meanwhile', async (upgrade) => {
+    const annotations = ['mirror', 'webhook'].map((part) => `--set=${part}.podAnnotations.upgraded=yes`);
+    let rollouts = 0;
+    let isUpgraded = false;
+    const rollOut = async () => {
+      while (!isUpgraded) {
+        const tag = `upgrade-${rollouts++}`;
+        const spec = { seed: tag, layers: LAYERS, runs: ['sleep', '1000000'] };
+        await deploy(cluster, (await lab.upstream.push(`team/app:${tag}`, spec, signal)).reference, PODS);
+      }
+    };
+    const upgraded = cluster
+      .helm('upgrade', 'miroir', CHART, '--reuse-values', ...annotations, '--wait', '--timeout=120s')
+      .finally(() => {
+        isUpgraded = true;
+      });
+
+    await Promise.all([upgraded, rollOut()]);
+
+    upgrade.diagnostic(`${rollouts} rollouts meanwhile`);
+    assert.deepEqual(await failedPulls(cluster), []);
+  });
+
+  const [holder, ...others] = lab.nodes;
+  assert.ok(holder);
+  await createPullSecrets(cluster);
+  for (const [index, node] of others.entries()) {
+    const scheme = index === 0 ? 'token' : 'basic';
+    await t.test(
+      `pods of all shapes on ${node.name}, the registry locked by ${scheme}, pull as without Miroir where a Secret lets them`,
+      async () => {
+        const tag = `with-${scheme}`;
+
+        const { outcomes, expected, upstreamBytes } = await runPodShapes(
+          cluster,
+          { tag, scheme, holder, node },
+          signal,
+        );
+
+        assert.deepEqual(outcomes, { ...expected, ...UNPROVED });
+        assert.equal(upstreamBytes, 0); // They came from the holder.
+      },
+    );
+  }
 
   await t.test('with the registry stopped an image that one node has runs on all', async () => {
     const image = await lab.upstream.push(
@@ -87,7 +165,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     await lab.nodes[0]?.pull(image.reference);
     await lab.upstream.stop();
 
-    await deploy(cluster, image.reference);
+    await deploy(cluster, image.reference, PODS);
 
     await lab.upstream.start();
   });
@@ -106,6 +184,14 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
       await node.restartContainerd();
       await until(async () => (await label()) === 'incompatible', signal);
       broken.diagnostic(`labelled after ${Math.round((performance.now() - since) / 1000)} s`);
+
+      const incompatible = async () =>
+        (await prometheus.firing()).filter(({ alertname }) => alertname === 'MiroirNodeIncompatible');
+      await until(async () => (await incompatible()).length > 0, signal);
+      assert.deepEqual(
+        (await incompatible()).map(({ node: name }) => name),
+        [node.name],
+      );
 
       const status = [
         'sh',
@@ -131,6 +217,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
       fs.writeFileSync(config, text);
       await node.restartContainerd();
       await until(async () => (await label()) === 'compatible', signal);
+      await until(async () => (await incompatible()).length === 0, signal);
     },
   );
 
@@ -149,35 +236,17 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
       cluster,
       (await lab.upstream.push('team/app:v4', { seed: 'v4', layers: [], runs: ['sleep', '1000000'] }, signal))
         .reference,
+      PODS,
     );
   });
-});
 
-/** Rolls an image out over the nodes, as a Deployment does; resolves when all pods are ready. */
-async function deploy({ plane: { call }, ready }: InstalledCluster, image: string): Promise<void> {
-  const path = '/apis/apps/v1/namespaces/team/deployments';
-  const labels = { app: 'app' };
-  const topologySpreadConstraints = [
-    {
-      maxSkew: 1,
-      topologyKey: 'kubernetes.io/hostname',
-      whenUnsatisfiable: 'DoNotSchedule',
-      labelSelector: { matchLabels: labels },
-    },
-  ];
-  const containers = [{ name: 'app', image, imagePullPolicy: 'IfNotPresent' }];
-  const spec = {
-    replicas: PODS,
-    selector: { matchLabels: labels },
-    strategy: { rollingUpdate: { maxSurge: '100%', maxUnavailable: 0 } },
-    template: {
-      metadata: { labels },
-      spec: { containers, topologySpreadConstraints, terminationGracePeriodSeconds: 0 },
-    },
-  };
-  const body = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'app' }, spec };
-  const apply = { contentType: 'application/apply-patch+yaml' };
-  const { status, body: answer } = await call('PATCH', `${path}/app?fieldManager=test&force=true`, body, apply);
-  assert.ok(status === 200 || status === 201, JSON.stringify(answer));
-  await ready(`${path}/app`);
-}
+  await t.test('and pods of all shapes pull without Miroir as they did with it', async () => {
+    const [node] = others;
+    assert.ok(node);
+
+    const shapes = { tag: 'without', scheme: 'token', holder, node } as const;
+    const { outcomes, expected } = await runPodShapes(cluster, shapes, signal);
+
+    assert.deepEqual(outcomes, expected);
+  });
+});

@@ -21,6 +21,7 @@ export function startKubelet(node: LabNode, options: KubeletOptions): readonly P
   const folder = findBuilt('kubernetes');
   makeCgroup(options.cgroup);
   const file = (name: string) => path.join(node.folder, name);
+  fs.mkdirSync(file('var-lib-kubelet/static-pods'), { recursive: true });
   fs.writeFileSync(file('kubelet.json'), JSON.stringify(kubeletConfig(options)));
   fs.writeFileSync(file('kube-proxy.json'), JSON.stringify(proxyConfig(node, options)));
   const flags = [
@@ -62,6 +63,7 @@ function kubeletConfig({ cgroup, dns }: KubeletOptions): object {
     podLogsDir: '/var/lib/kubelet/pod-logs',
     resolvConf: '',
     serializeImagePulls: false,
+    staticPodPath: '/var/lib/kubelet/static-pods',
     syncFrequency: '5s',
   };
 }

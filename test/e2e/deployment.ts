@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import type { InstalledCluster } from './installed-cluster.ts';
+
+/** Rolls an image out over the nodes, as a Deployment does; resolves when all pods are ready. */
+export async function deploy(
+  { plane: { call }, ready }: InstalledCluster,
+  image: string,
+  replicas: number,
+): Promise<void> {
+  const path = '/apis/apps/v1/namespaces/team/deployments';
+  const labels = { app: 'app' };
+  const topologySpreadConstraints = [
+    {
+      maxSkew: 1,
+      topologyKey: 'kubernetes.io/hostname',
+      whenUnsatisfiable: 'DoNotSchedule',
+      labelSelector: { matchLabels: labels },
+    },
+  ];
+  const containers = [{ name: 'app', image, imagePullPolicy: 'IfNotPresent' }];
+  const spec = {
+    replicas,
+    selector: { matchLabels: labels },
+    strategy: { rollingUpdate: { maxSurge: '100%', maxUnavailable: 0 } },
+    template: {
+      metadata: { labels },
+      spec: { containers, topologySpreadConstraints, terminationGracePeriodSeconds: 0 },
+    },
+  };
+  const body = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'app' }, spec };
+  const apply = { contentType: 'application/apply-patch+yaml' };
+  const { status, body: answer } = await call('PATCH', `${path}/app?fieldManager=test&force=true`, body, apply);
+  assert.ok(status === 200 || status === 201, JSON.stringify(answer));
+  await ready(`${path}/app`);
+}
+
+/** What kubelets say of pulls of the rolled out images that failed: as Events, which the apiserver keeps for an hour. */
+export async function failedPulls({ plane: { call } }: InstalledCluster): Promise<readonly string[]> {
+  const { body } = await call('GET', '/api/v1/namespaces/team/events?fieldSelector=reason=Failed');
+  const messages = (body.items as readonly { readonly message: string }[]).map(({ message }) => message);
+  return messages.filter((message) => message.startsWith('Failed to pull image') && message.includes('/team/app:'));
+}
