@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode } from '../common/errors.ts';
-import type { Component } from '../common/lifecycle.ts';
+import { type Component, createLoop } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 import { type CertificateAndKey, createAuthority, issueLeaf } from './authority.ts';
 import { formatBundle, readBundle } from './bundle.ts';
@@ -74,8 +74,6 @@ interface Look {
 export function createCertificateKeeper(deps: CertificateKeeperDeps, options: CertificateKeeperOptions): Component {
   const { now, log } = deps;
   const { times } = options;
-  const stopping = new AbortController();
-  let running: Promise<void> | undefined;
   let leaf: { authority: string; expires: Date } | undefined;
   /** What to put back when somebody deletes the Secret or breaks it: trust in it is there already. */
   let remembered: Authorities<StoredAuthority> | undefined;
@@ -180,13 +178,5 @@ export function createCertificateKeeper(deps: CertificateKeeperDeps, options: Ce
     return { from: new Date(now().getTime() - BACKDATE_MS), to: new Date(now().getTime() + lifeMs) };
   }
 
-  return {
-    start: async () => {
-      running = run(stopping.signal);
-    },
-    stop: async () => {
-      stopping.abort();
-      await running;
-    },
-  };
+  return createLoop(run);
 }

@@ -44,6 +44,21 @@ export function createAssembly(
   };
 }
 
+/** What goes on from start to stop, when the signal aborts. It throws nothing: whatever goes wrong meanwhile it tells and tries again. */
+export function createLoop(run: (signal: AbortSignal) => Promise<void>): Component {
+  const stopping = new AbortController();
+  let running: Promise<void> | undefined;
+  return {
+    start: async () => {
+      running = run(stopping.signal);
+    },
+    stop: async () => {
+      stopping.abort();
+      await running;
+    },
+  };
+}
+
 /** What runs already and is only to be closed at the end. */
 export function closing(close: () => void): Component {
   return { start: async () => {}, stop: async () => close() };

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CertificateAndKey } from '../certs/authority.ts';
 import { MiroirError } from '../common/errors.ts';
-import type { Component } from '../common/lifecycle.ts';
+import { type Component, createLoop } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 
 export interface TlsFilesDeps {
@@ -26,9 +26,8 @@ const INTERVAL_MS = 10_000;
  * no use; later the certificate stays until they are.
  */
 export function createTlsFiles({ log, use }: TlsFilesDeps, options: TlsFilesOptions): Component {
-  const stopping = new AbortController();
+  const loop = createLoop((signal) => run(signal).catch(() => {})); // It ends when it is stopped.
   let known: string | undefined;
-  let running: Promise<void> | undefined;
 
   async function look(): Promise<void> {
     const { leaf, ...pair } = await readPair(options);
@@ -39,8 +38,7 @@ export function createTlsFiles({ log, use }: TlsFilesDeps, options: TlsFilesOpti
     log.info('Certificate taken into use', { subject: leaf.subjectAltName, expires: leaf.validTo });
   }
 
-  async function run(): Promise<void> {
-    const { signal } = stopping;
+  async function run(signal: AbortSignal): Promise<void> {
     for (;;) {
       await delay(options.intervalMs ?? INTERVAL_MS, undefined, { signal });
       await look().catch((error: unknown) => log.warn('The certificate files are of no use now', { error }));
@@ -48,13 +46,10 @@ export function createTlsFiles({ log, use }: TlsFilesDeps, options: TlsFilesOpti
   }
 
   return {
-    start: async () => {
+    ...loop,
+    start: async (signal) => {
       await look();
-      running = run().catch(() => {}); // It ends when it is stopped.
-    },
-    stop: async () => {
-      stopping.abort();
-      await running;
+      await loop.start(signal);
     },
   };
 }

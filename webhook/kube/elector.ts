@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { hasCode } from '../../common/errors.ts';
-import type { Component } from '../../common/lifecycle.ts';
+import { type Component, createLoop } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import type { KubeClient } from './client.ts';
 
@@ -54,8 +54,7 @@ export function createElector(deps: ElectorDeps, options: ElectorOptions): Elect
   const { identity, times } = options;
   const folder = `/apis/coordination.k8s.io/v1/namespaces/${options.namespace}/leases`;
   const path = `${folder}/${options.name}`;
-  const stopping = new AbortController();
-  let running: Promise<void> | undefined;
+  const loop = createLoop(run);
   let term: { readonly ending: AbortController; readonly done: Promise<void>; deadline: NodeJS.Timeout } | undefined;
   /** The lease as it was seen last, and since when it is like that. */
   let seen = { version: '', since: 0, isHeld: false, leaseMs: 0 };
@@ -166,12 +165,9 @@ export function createElector(deps: ElectorDeps, options: ElectorOptions): Elect
   }
 
   return {
-    start: async () => {
-      running = run(stopping.signal);
-    },
+    ...loop,
     stop: async () => {
-      stopping.abort();
-      await running;
+      await loop.stop();
       const wasLeader = term !== undefined;
       await endTerm();
       if (wasLeader) await release().catch(() => {}); // It runs out by itself.

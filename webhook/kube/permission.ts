@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Component } from '../../common/lifecycle.ts';
+import { type Component, createLoop } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import type { KubeClient } from './client.ts';
 
@@ -28,9 +28,7 @@ interface AccessReview {
 
 /** Whether the apiserver lets us do something: https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access. */
 export function createPermission({ client, log }: PermissionDeps, { verb, resource }: PermissionOptions): Permission {
-  const stopping = new AbortController();
   let isGranted = false;
-  let running: Promise<void> | undefined;
 
   async function ask(signal: AbortSignal): Promise<void> {
     const body = {
@@ -56,13 +54,7 @@ export function createPermission({ client, log }: PermissionDeps, { verb, resour
   }
 
   return {
-    start: async () => {
-      running = run(stopping.signal);
-    },
-    stop: async () => {
-      stopping.abort();
-      await running;
-    },
+    ...createLoop(run),
     isGranted: () => isGranted,
   };
 }

@@ -1,5 +1,5 @@
 import { hasCode, MiroirError } from '../../common/errors.ts';
-import type { Component } from '../../common/lifecycle.ts';
+import { type Component, createLoop } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import { createBackoff } from './backoff.ts';
 import type { KubeClient } from './client.ts';
@@ -77,14 +77,11 @@ export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOption
   const { path, query = {}, project, onChange = () => {}, silenceMs = SILENCE_MS } = options;
   const accept = (kind: 'List' | '') =>
     options.isMetadataOnly ? `application/json;as=${METADATA_ONLY.replace(';', `${kind};`)}` : 'application/json';
-  const stopping = new AbortController();
   const backoff = createBackoff(deps.random, BACKOFF);
   let objects = new Map<string, T>();
   let isSynced = false;
-  let running: Promise<void> | undefined;
 
-  async function run(): Promise<void> {
-    const { signal } = stopping;
+  async function run(signal: AbortSignal): Promise<void> {
     let version: string | undefined;
     while (!signal.aborted) {
       try {
@@ -152,13 +149,7 @@ export function createReflector<T>(deps: ReflectorDeps, options: ReflectorOption
   }
 
   return {
-    start: async () => {
-      running = run();
-    },
-    stop: async () => {
-      stopping.abort();
-      await running;
-    },
+    ...createLoop(run),
     isSynced: () => isSynced,
     get: (key) => objects.get(key),
     entries: () => objects.entries(),

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hasCode } from '../../common/errors.ts';
-import type { Component } from '../../common/lifecycle.ts';
+import { type Component, createLoop } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import { createBackoff } from './backoff.ts';
 import type { KubeClient } from './client.ts';
@@ -29,8 +29,6 @@ const BACKOFF = { firstMs: 200, maxMs: 10_000 };
  */
 export function createSwarmKeySecret(deps: SwarmKeySecretDeps, { namespace, name }: SwarmKeySecretOptions): Component {
   const { client, log, random } = deps;
-  const stopping = new AbortController();
-  let running: Promise<void> | undefined;
 
   async function create(signal: AbortSignal): Promise<void> {
     const labels = { 'app.kubernetes.io/name': 'miroir', 'app.kubernetes.io/managed-by': 'miroir' };
@@ -60,13 +58,5 @@ export function createSwarmKeySecret(deps: SwarmKeySecretDeps, { namespace, name
     }
   }
 
-  return {
-    start: async () => {
-      running = run(stopping.signal);
-    },
-    stop: async () => {
-      stopping.abort();
-      await running;
-    },
-  };
+  return createLoop(run);
 }
