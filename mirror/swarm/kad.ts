@@ -180,6 +180,8 @@ export function createKadRouter(deps: Libp2pRouterDeps, options: Libp2pRouterOpt
       const meshDeps = { log, metrics, node, members: deps.members, random, onSession: () => {}, onGone, onRequest };
       mesh = createMesh(meshDeps, options);
       await mesh.start();
+      // libp2p does so a second later, and who does not know its own addresses does not name itself as a provider.
+      await node.peerStore.patch(node.peerId, { multiaddrs: node.getMultiaddrs() });
       void provide([...ownKeys]);
     },
     stop: async () => {
