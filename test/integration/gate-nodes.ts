@@ -8,8 +8,8 @@ import type { KubeCall } from '../lab/cluster/kube-call.ts';
 
 const MIRROR_LABELS = { 'app.kubernetes.io/name': 'miroir', 'app.kubernetes.io/component': 'mirror' };
 const MERGE = { contentType: 'application/merge-patch+json' };
-/** Not those of control planes. */
-const FIRST_OCTET = 128;
+/** As many as addresses are told apart by. */
+const MIRRORS_MAX = 1024;
 
 /** What the mirror of a node says. `silent` accepts connections and says nothing. */
 export type Says = 'compatible' | 'incompatible' | 'unknown' | 'silent';
@@ -27,14 +27,18 @@ export interface Mirrors {
 }
 
 /** Real HTTP servers, each on an address of its own, that tell verdicts. There is no containerd behind them. */
-export async function createMirrors(t: TestContext, call: KubeCall, namespace: string): Promise<Mirrors> {
+export async function createMirrors(
+  t: Pick<TestContext, 'after'>,
+  call: KubeCall,
+  namespace: string,
+): Promise<Mirrors> {
   let count = 0;
   let port = 0;
-  const { pid } = process;
 
   /** All have one port, which is free on addresses that only this process uses. */
   async function listen(answer: http.RequestListener): Promise<string> {
-    const address = `127.${FIRST_OCTET + count++}.${(pid >> 8) & 255}.${pid & 255}`;
+    assert.ok(count < MIRRORS_MAX);
+    const address = addressOf(count++);
     const server = http.createServer(answer);
     await once(server.listen(port, address), 'listening');
     port = (server.address() as { port: number }).port;
@@ -76,6 +80,12 @@ export async function createMirrors(t: TestContext, call: KubeCall, namespace: s
       };
     },
   };
+}
+
+/** Of this process: not those of control planes, whose second number is below 128. */
+function addressOf(index: number): string {
+  const { pid } = process;
+  return `127.${128 | (index >> 3)}.${(pid >> 5) & 255}.${((pid & 31) << 3) | (index & 7)}`;
 }
 
 /** As the mirror answers it. */
