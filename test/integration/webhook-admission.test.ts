@@ -13,8 +13,8 @@ import { createWebhookCluster, STRANGER, TEAM, validity, type WebhookCluster } f
 const SPEC = { containers: [{ name: 'app', image: 'registry.example/app:v1' }] };
 const NOT_INCOMPATIBLE = { key: 'miroir.dev/containerd', operator: 'NotIn', values: ['incompatible'] };
 const PATIENCE_MS = 60_000;
-/** Each is two dry runs of some milliseconds. */
-const RANDOM_PODS = 150;
+/** That the apiserver takes without us: most of the random ones it does not. Each is two dry runs of some milliseconds. */
+const RANDOM_PODS = 100;
 
 function named(name: string, metadata: object = {}) {
   return { metadata: { name, ...metadata }, spec: SPEC };
@@ -143,21 +143,19 @@ test('the apiserver takes what the webhook makes of a pod, and logs why', async 
   });
 
   await t.test('whatever pod it takes without us it takes with us', async () => {
-    let taken = 0;
     const property = fc.asyncProperty(anyPod, async (pod) => {
       const query = '?dryRun=All';
       const without = await cluster.createPod(
         { ...pod, metadata: { ...pod.metadata, labels: { 'miroir.dev/mirror': 'disabled' } } },
         { namespace: STRANGER, query },
       );
+      fc.pre(without.status === 201);
+
       const { status, body } = await cluster.createPod(pod, { query });
 
-      if (without.status !== 201) return;
-      taken += 1;
       assert.equal(status, 201, `${body.message}`);
     });
     await fc.assert(property, { numRuns: RANDOM_PODS });
-    assert.ok(taken > RANDOM_PODS / 10, `${taken} of ${RANDOM_PODS} pods were such as the apiserver takes`);
   });
 });
 
