@@ -92,3 +92,23 @@ for (const { title, args, told } of [
     assert.match(stderr.slice('miroir mirror: '.length).trimEnd(), told);
   });
 }
+
+test('pods are not served by half of what is needed for it: the other settings are named', async (t) => {
+  let stderr = '';
+  const deps = {
+    env: {},
+    readFile: (file: string) => fs.promises.readFile(file, 'utf8'),
+    stdout: () => {},
+    stderr: (text: string) => {
+      stderr += text;
+    },
+    columns: undefined,
+  };
+  const args = ['--swarm-key-file', fileIn(temporaryFolder(t), KEY), '--pod-address=127.0.0.1:29986'];
+
+  const exitCode = await runProgram(deps, ['mirror', ...args], t.signal);
+
+  assert.equal(exitCode, 2);
+  assert.match(stderr, /pod-token-keys-file \(not set\)/);
+  assert.match(stderr, /node-name \(not set\)/);
+});

@@ -34,7 +34,7 @@ function temporaryFolder(t: TestContext): string {
 
 const oneLine = (text: string) => text.replace(/\s+/g, ' ');
 
-for (const command of ['mirror', 'webhook', 'configure', 'cleanup'] as const) {
+for (const command of ['mirror', 'webhook', 'agent', 'configure', 'cleanup'] as const) {
   test(`miroir ${command} --help tells each of its settings, with its default`, async () => {
     const { exitCode, stdout } = await run([command, '--help']);
 
@@ -56,6 +56,7 @@ test('--help tells the commands and exits 0', async () => {
   assert.deepEqual(commands, [
     'mirror',
     'webhook',
+    'agent',
     'configure',
     'cleanup',
     'check',

@@ -94,6 +94,10 @@ async function dispatch(deps: ProgramDeps, args: readonly string[], signal: Abor
     const { runWebhook } = await import('./webhook-command.ts');
     return runWebhook(deps, config, signal);
   });
+  add('agent', "Give the programs of a pod what its node's mirror has, until it is told to stop", async (config) => {
+    const { runAgent } = await import('./agent-command.ts');
+    return runAgent(deps, config, signal);
+  });
   add('configure', 'Make containerd ask the mirror first: merge it into hosts.toml files', async (config, options) => {
     const { runConfigure } = await import('./certs-commands.ts');
     await runConfigure(deps, config, options['json'] === true);

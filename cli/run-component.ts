@@ -11,7 +11,7 @@ export interface RunDeps extends Pick<ProgramDeps, 'stderr'> {
 }
 
 export interface RunOptions {
-  readonly command: 'mirror' | 'webhook';
+  readonly command: 'mirror' | 'webhook' | 'agent';
   /** Where it listens, by flag. */
   readonly listeners: Readonly<Record<string, HostPort>>;
 }

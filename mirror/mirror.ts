@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { Registry as MetricsRegistry } from 'prom-client';
 import { readSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
 import type { HostPort } from '../common/host-port.ts';
@@ -5,6 +6,7 @@ import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
 import { type Component, closing, createAssembly } from '../common/lifecycle.ts';
 import { type Logger, silentLogger } from '../common/log.ts';
+import type { Registry } from '../common/oci/reference.ts';
 import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
 import { createCriClient } from '../containerd/api/cri.ts';
 import { type ConfiguredRegistry, configureRegistry } from '../containerd/configure.ts';
@@ -19,7 +21,7 @@ import { createPeerClient } from './peers/client.ts';
 import { createPeersMetrics } from './peers/metrics.ts';
 import { createPeerServer } from './peers/server.ts';
 import { createReceiving } from './receiving.ts';
-import { createRegistryServer } from './registry/server.ts';
+import { createPodServer, createRegistryServer, type PodServerDeps } from './registry/server.ts';
 import { createStatus } from './status.ts';
 import { createContainerdStore } from './store/containerd-store.ts';
 import { createInheritedTags } from './store/inherited-tags.ts';
@@ -47,6 +49,8 @@ export interface MirrorOptions {
   readonly peerAddress: HostPort;
   readonly swarmAddress: HostPort;
   readonly healthAddress: HostPort;
+  /** What the pods of this node are served by; undefined: they are not. */
+  readonly pods: PodServing | undefined;
   /** An IP address or host name of this node, without a port; undefined: where the others see it. */
   readonly advertiseAddress: string | undefined;
   readonly members:
@@ -63,6 +67,12 @@ export interface MirrorOptions {
   readonly registries: readonly ConfiguredRegistry[];
   readonly router: 'one-hop' | 'kad';
   readonly zone: string | undefined;
+}
+
+export interface PodServing {
+  readonly address: HostPort;
+  readonly tokenKeysFile: string;
+  readonly nodeName: string;
 }
 
 /** A few transfers at full speed, with room left for the rest of the mirror below 128 MB. */
@@ -138,10 +148,14 @@ async function buildParts(
     { configureRegistry, log },
     { certsDir: options.certsDir, registries: options.registries },
   );
+  const registryDeps = { transfer, log, metrics: createRegistryMetrics(metrics), isTooBusy: load.isTooHigh };
+  const registries = options.registries.map(({ name }) => name);
   const registryServer = createRegistryServer(
-    { transfer, log, metrics: createRegistryMetrics(metrics), introductions, isTooBusy: load.isTooHigh },
-    { address: options.registryAddress, registries: options.registries.map(({ name }) => name) },
+    { ...registryDeps, introductions },
+    { address: options.registryAddress, registries },
   );
+  const podServer =
+    options.pods && (await createPods({ ...registryDeps, registry: metrics }, options.pods, registries));
   const verdict = createVerdict({ log, client, metrics }, options);
   const checks = [
     { name: 'containerd', missing: () => (containerd.isLive() ? undefined : 'its content is not listed yet') },
@@ -173,8 +187,25 @@ async function buildParts(
     advertiser,
     createReceiving({ store, router, log, begun: transfer.begun, ended: transfer.ended }),
     registryServer,
+    ...(podServer === undefined ? [] : [podServer]),
     verdict,
   ];
+}
+
+/** Brings a library for tokens: only where pods are served. */
+async function createPods(
+  { registry, ...deps }: PodServerDeps & { readonly registry: MetricsRegistry },
+  { address, tokenKeysFile, nodeName }: PodServing,
+  registries: readonly Registry[],
+): Promise<Component> {
+  const [{ createPodGuard, createPodGuardMetrics }, { createTokenKeys }] = await Promise.all([
+    import('./registry/pod-guard.ts'),
+    import('./registry/token-keys.ts'),
+  ]);
+  const readText = (path: string) => readFile(path, 'utf8');
+  const keys = createTokenKeys({ readFile: readText, log: deps.log, now: Date.now }, tokenKeysFile);
+  const guard = createPodGuard({ keys, ...createPodGuardMetrics(registry) }, nodeName);
+  return createPodServer({ ...deps, guard }, { address, registries });
 }
 
 /** What this node's containerd makes of a mirror, with a connection of its own: CRI is asked for nothing else here. */

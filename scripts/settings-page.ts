@@ -2,7 +2,16 @@ import { CONFIG_VARIABLE } from '../common/config/load.ts';
 import { type CommandName, flagName, type Setting, variableName } from '../common/config/setting.ts';
 import { EXCLUSIVE, settingsOf } from '../common/config/settings.ts';
 
-const COMMANDS: readonly CommandName[] = ['mirror', 'webhook', 'configure', 'cleanup', 'check', 'status', 'verify'];
+const COMMANDS: readonly CommandName[] = [
+  'mirror',
+  'webhook',
+  'agent',
+  'configure',
+  'cleanup',
+  'check',
+  'status',
+  'verify',
+];
 
 const INTRODUCTION = `# Settings
 

@@ -40,6 +40,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   '@multiformats/': ['mirror/swarm/'],
   commander: ['cli/'],
   fastify: ['webhook/', 'common/http/'],
+  jose: ['mirror/registry/'],
   'node-forge': ['certs/'],
   libp2p: ['mirror/swarm/'],
   multiformats: ['mirror/swarm/'],

@@ -240,6 +240,17 @@ export const dnsName: Kind<string> = {
   },
 };
 
+/** A registry as image names have it. */
+export const registry: Kind<Registry> = {
+  placeholder: 'name',
+  parse: (text) => {
+    const value = parseRegistry(text);
+    return value === undefined
+      ? problem(`${quote(text)} is not a registry`, 'write it as image names do, as in docker.io or localhost:5000')
+      : { value };
+  },
+};
+
 export const members: Kind<readonly string[]> = list('host[:port],...', (item) => {
   const withPort = parseHostPort(item);
   if (withPort !== undefined) return { value: formatHostPort(withPort) };

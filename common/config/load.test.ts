@@ -57,6 +57,9 @@ test('a mirror with a key file alone gets every default', async () => {
     registries: undefined,
     router: 'one-hop',
     zone: undefined,
+    podAddress: undefined,
+    podTokenKeysFile: undefined,
+    nodeName: undefined,
     logLevel: 'info',
   });
 });

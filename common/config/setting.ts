@@ -17,7 +17,16 @@ export interface Kind<T> {
   readonly isList?: true;
 }
 
-export type CommandName = 'mirror' | 'webhook' | 'configure' | 'cleanup' | 'check' | 'status' | 'verify' | 'uninstall';
+export type CommandName =
+  | 'mirror'
+  | 'webhook'
+  | 'agent'
+  | 'configure'
+  | 'cleanup'
+  | 'check'
+  | 'status'
+  | 'verify'
+  | 'uninstall';
 
 /** One thing that can be set, by a flag, an environment variable or a key of the configuration file. */
 export interface Setting<T> {

@@ -22,6 +22,7 @@ import {
   socketPath,
   zone,
 } from './kinds.ts';
+import { POD_SETTINGS } from './pod-settings.ts';
 import { type CommandName, optional, required, type Setting, withDefault } from './setting.ts';
 
 /**
@@ -58,10 +59,10 @@ export const SETTINGS = {
     example: '/etc/containerd/config.toml',
   }),
   registryAddress: withDefault({
-    commands: ['mirror', 'verify'],
+    commands: ['mirror', 'verify', 'agent'],
     kind: loopbackPort,
     default: '127.0.0.1:29981',
-    help: "Where this node's containerd asks: a loopback address, for nobody else",
+    help: "Where this node's containerd asks, and in a pod with an agent whoever pulls there: a loopback address, for nobody else",
     example: '127.0.0.1:29981',
   }),
   peerAddress: withDefault({
@@ -79,7 +80,7 @@ export const SETTINGS = {
     example: '10.0.0.7:29983',
   }),
   healthAddress: withDefault({
-    commands: ['mirror', 'webhook'],
+    commands: ['mirror', 'webhook', 'agent'],
     kind: hostPort,
     default: '0.0.0.0:29984',
     help: 'Where /livez, /readyz and /metrics are answered, and /status by a mirror',
@@ -169,6 +170,7 @@ export const SETTINGS = {
     help: 'The zone that this node is in, for /status to tell',
     example: 'eu-west-1a',
   }),
+  ...POD_SETTINGS,
   mirrorAddress: withDefault({
     commands: ['configure'],
     kind: loopbackPort,
@@ -310,7 +312,7 @@ export const SETTINGS = {
     example: '5m',
   }),
   logLevel: withDefault({
-    commands: ['mirror', 'webhook', 'uninstall'],
+    commands: ['mirror', 'webhook', 'agent', 'uninstall'],
     kind: oneOf(...LOG_LEVELS),
     default: 'info',
     help: 'The least severe lines that are logged',

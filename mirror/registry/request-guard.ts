@@ -1,7 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { type OciRefusal, refusal } from './oci-error.ts';
 
-/** What any of the two servers refuses before it looks at the path. Undefined lets the request pass. */
+/** Who may ask: undefined lets the request pass. */
+export type Guard = (request: IncomingMessage) => Promise<OciRefusal | undefined>;
+
+/** What any of the servers refuses before it looks at the path. Undefined lets the request pass. */
 export function refuseRequest(request: IncomingMessage): OciRefusal | undefined {
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     return refusal(405, 'UNSUPPORTED', 'this registry is read-only');

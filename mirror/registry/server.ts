@@ -1,9 +1,7 @@
-import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MiroirError } from '../../common/errors.ts';
 import { formatHostPort, type HostPort } from '../../common/host-port.ts';
-import { boundAddress, listen } from '../../common/http/listen.ts';
 import { parseRange } from '../../common/http/range.ts';
-import type { Component } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import type { RegistryMetrics } from '../transfer/metrics.ts';
@@ -11,8 +9,9 @@ import type { FoundManifest, Source, Transfer } from '../transfer/transfer.ts';
 import { answerBase, answerBlobHead, answerManifest, answerRefusal, SOURCE_HEADER } from './answer.ts';
 import { refusal } from './oci-error.ts';
 import { type OciPath, parseOciPath } from './oci-path.ts';
+import { createPullListener, type PullListener } from './pull-listener.ts';
 import { createRegistryNames } from './registry-names.ts';
-import { isLoopbackAddress, refuseForeign, refuseRequest } from './request-guard.ts';
+import { type Guard, isLoopbackAddress, refuseForeign, refuseRequest } from './request-guard.ts';
 
 export interface RegistryServerDeps {
   readonly transfer: Transfer;
@@ -22,6 +21,8 @@ export interface RegistryServerDeps {
   /** Whether it would answer later than a registry: then it answers 404 to all at once. */
   readonly isTooBusy: () => boolean;
 }
+
+export type PodServerDeps = Omit<RegistryServerDeps, 'introductions'>;
 
 /** Whoever configures containerd for registries that nobody listed. */
 export interface Introductions {
@@ -33,101 +34,47 @@ export interface Introductions {
 }
 
 export interface RegistryServerOptions {
-  /** A loopback address: whoever can connect is served. */
   readonly address: HostPort;
   /** The registries that are mirrored; empty for all. */
   readonly registries: readonly Registry[];
 }
 
-export interface RegistryServer extends Component {
-  /** Where it really listens, once started. */
-  address(): HostPort;
-  /** From now on everything new is answered by 503, which sends containerd on; what is running goes on. */
-  drain(): void;
-}
-
-/** containerd opens a few for each image that it pulls. */
-const CONNECTIONS_MAX = 256;
-
-const HEADER_BYTES_MAX = 16 * 1024;
-
-/** From the first byte to the last of a request's head. A local client needs microseconds. */
-const REQUEST_TIMEOUT_MS = 10_000;
-
-/** Longer than containerd keeps an idle connection (30 s), so that it is not closed just as a request comes. */
-const IDLE_TIMEOUT_MS = 120_000;
-
-/** How long `stop` lets running transfers go on. */
-const STOP_TIMEOUT_MS = 10_000;
-
 const NOT_MIRRORED = refusal(404, 'NAME_UNKNOWN', 'this registry is not mirrored');
 const NO_MANIFEST = refusal(404, 'MANIFEST_UNKNOWN', 'no mirror has this manifest');
 const NO_BLOB = refusal(404, 'BLOB_UNKNOWN', 'no mirror has this blob');
 const TOO_BUSY = refusal(404, 'NAME_UNKNOWN', 'this mirror is too busy to be of help');
-const DRAINING = refusal(503, 'UNAVAILABLE', 'this mirror is stopping');
-const FAULT = refusal(503, 'UNAVAILABLE', 'this mirror has a problem, see its log');
 
-/** What containerd pulls from. Throws ERR_CONFIG_INVALID for an address that others could reach. */
-export function createRegistryServer(deps: RegistryServerDeps, options: RegistryServerOptions): RegistryServer {
+/** What containerd pulls from. Throws ERR_CONFIG_INVALID for an address that others could reach: whoever connects is served. */
+export function createRegistryServer(deps: RegistryServerDeps, options: RegistryServerOptions): PullListener {
   if (!isLoopbackAddress(options.address.host)) {
     const address = formatHostPort(options.address);
     throw new MiroirError('ERR_CONFIG_INVALID', `the registry must listen on a loopback address, not on ${address}`);
   }
-  const { registries } = options;
-  const context: Context = { ...deps, registries: new Set(registries), nameOf: createRegistryNames(registries) };
-  let isDraining = false;
-  const handler = (request: IncomingMessage, response: ServerResponse) => {
-    // A client that keeps its connection for another request must not hold the end up.
-    response.once('close', () => {
-      if (isDraining) setImmediate(() => server.closeIdleConnections());
-    });
-    if (isDraining) {
-      answerRefusal(request, response, DRAINING, { Connection: 'close' });
-      return;
-    }
-    handle(context, request, response).catch((error: unknown) => {
-      deps.log.error('request failed', { error });
-      if (response.headersSent) response.socket?.end();
-      else answerRefusal(request, response, FAULT);
-    });
-  };
-  const server = http.createServer(
-    {
-      maxHeaderSize: HEADER_BYTES_MAX,
-      headersTimeout: REQUEST_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: IDLE_TIMEOUT_MS,
-      noDelay: true,
-    },
-    handler,
-  );
-  server.maxConnections = CONNECTIONS_MAX;
-  // Refused by `handle`, before the client sends its body.
-  server.on('checkContinue', handler);
-
-  return {
-    address: () => boundAddress(server),
-    drain: () => {
-      isDraining = true;
-    },
-    start: async () => {
-      await listen(server, options.address);
-      deps.log.info('registry listening', { ...boundAddress(server) });
-    },
-    stop: async () => {
-      if (!server.listening) return;
-      isDraining = true;
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => resolve());
-      });
-      const timer = setTimeout(() => server.closeAllConnections(), STOP_TIMEOUT_MS);
-      await closed;
-      clearTimeout(timer);
-    },
-  };
+  return createServer({ ...deps, guard: async (request) => refuseForeign(request), isForStore: isContainerd }, options);
 }
 
-interface Context extends RegistryServerDeps {
+/** What agents in pods pull from, where the guard lets them. No word of a pod's makes the node's containerd be configured. */
+export function createPodServer(
+  deps: PodServerDeps & { readonly guard: Guard },
+  options: RegistryServerOptions,
+): PullListener {
+  const introductions = { isFirstSeen: async () => false };
+  return createServer({ ...deps, introductions, isForStore: () => false }, options);
+}
+
+interface ServerDeps extends RegistryServerDeps {
+  readonly guard: Guard;
+  /** Whether what is asked for goes into the store of this node. */
+  readonly isForStore: (request: IncomingMessage) => boolean;
+}
+
+function createServer(deps: ServerDeps, { address, registries }: RegistryServerOptions): PullListener {
+  const context: Context = { ...deps, registries: new Set(registries), nameOf: createRegistryNames(registries) };
+  const { log } = deps;
+  return createPullListener({ log, handle: (request, response) => handle(context, request, response) }, address);
+}
+
+interface Context extends ServerDeps {
   readonly registries: ReadonlySet<Registry>;
   readonly nameOf: ReturnType<typeof createRegistryNames>;
 }
@@ -139,7 +86,7 @@ async function handle(context: Context, request: IncomingMessage, response: Serv
   const refused = refuseRequest(request);
   if (refused !== undefined)
     return answerRefusal(request, response, refused, { Allow: 'GET, HEAD', Connection: 'close' });
-  const foreign = refuseForeign(request);
+  const foreign = await context.guard(request);
   if (foreign !== undefined) return answerRefusal(request, response, foreign);
   const path = parseOciPath(request.url ?? '');
   if ('refused' in path) return answerRefusal(request, response, path.refused);
@@ -171,7 +118,7 @@ async function answerWithManifest(
 ): Promise<void> {
   const { digest } = path.reference;
   const recent = digest === undefined ? undefined : context.transfer.recentManifest(digest);
-  const found = recent ?? (await findManifest(context, path, isContainerd(request), whileOpen(response)));
+  const found = recent ?? (await findManifest(context, path, context.isForStore(request), whileOpen(response)));
   told(found?.source ?? 'none');
   logAnswer(context, request, path, found?.source ?? 'none');
   if (found === undefined) return answerRefusal(request, response, NO_MANIFEST);
@@ -214,7 +161,7 @@ async function answerWithBlob(
   }
   // Without a validator of ours there is nothing that If-Range could match (RFC 9110, 13.1.5).
   const asked = request.headers['if-range'] === undefined ? parseRange(request.headers.range) : undefined;
-  const blob = await transfer.blob({ ...path, isForStore: isContainerd(request) }, asked, signal);
+  const blob = await transfer.blob({ ...path, isForStore: context.isForStore(request) }, asked, signal);
   told(blob?.source ?? 'none');
   if (blob === undefined) {
     logAnswer(context, request, path, 'none');

@@ -2,14 +2,15 @@ import net from 'node:net';
 import type { TestContext } from 'node:test';
 import { Registry as MetricsRegistry } from 'prom-client';
 import { parseSwarmKeys, type SwarmKey } from '../../certs/swarm-key.ts';
-import { formatHostPort } from '../../common/host-port.ts';
+import { formatHostPort, type HostPort } from '../../common/host-port.ts';
 import { type Logger, silentLogger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import { createPeerClient, type PeerClientLimits } from '../../mirror/peers/client.ts';
 import { createPeersMetrics } from '../../mirror/peers/metrics.ts';
 import { createPeerServer } from '../../mirror/peers/server.ts';
-import { createRegistryServer, type Introductions } from '../../mirror/registry/server.ts';
+import type { Guard } from '../../mirror/registry/request-guard.ts';
+import { createPodServer, createRegistryServer, type Introductions } from '../../mirror/registry/server.ts';
 import { createMemoryStore, type MemoryStore } from '../../mirror/store/memory-store.ts';
 import { createMemoryRouter, type MemoryHub } from '../../mirror/swarm/memory.ts';
 import { digestKey, type Router, tagKey } from '../../mirror/swarm/router.ts';
@@ -24,6 +25,8 @@ export interface TestMirror {
   readonly router: Router;
   readonly metrics: MetricsRegistry;
   readonly url: string;
+  /** Where pods ask, with a `guard`. */
+  readonly podAddress: HostPort | undefined;
   readonly peerAddress: string;
   /** Advertises all that the store holds now. */
   advertise(): Promise<void>;
@@ -38,6 +41,8 @@ export interface TestMirrorOptions {
   readonly encryption?: 'on' | 'off';
   readonly registries?: readonly Registry[];
   readonly introductions?: Introductions;
+  /** Of pods, which are not served without one. */
+  readonly guard?: Guard;
   readonly clientLimits?: Partial<PeerClientLimits>;
   readonly firstByteTimeoutMs?: number;
   readonly log?: Logger;
@@ -91,14 +96,15 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     options.firstByteTimeoutMs === undefined ? {} : { firstByteTimeoutMs: options.firstByteTimeoutMs },
   );
   const introductions = options.introductions ?? { isFirstSeen: async () => false };
-  const registry = createRegistryServer(
-    { transfer, log, metrics: createRegistryMetrics(metrics), introductions, isTooBusy },
-    { address: ANY_PORT, registries: options.registries ?? [] },
-  );
+  const registryDeps = { transfer, log, metrics: createRegistryMetrics(metrics), isTooBusy };
+  const registryOptions = { address: ANY_PORT, registries: options.registries ?? [] };
+  const registry = createRegistryServer({ ...registryDeps, introductions }, registryOptions);
   await registry.start(signal);
+  const pods = options.guard && createPodServer({ ...registryDeps, guard: options.guard }, registryOptions);
+  await pods?.start(signal);
   const stop = async () => {
     await router.stop();
-    await Promise.all([registry.stop(), peers.stop()]);
+    await Promise.all([registry.stop(), pods?.stop(), peers.stop()]);
     client.close();
     store.abortAll();
   };
@@ -108,6 +114,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     router,
     metrics,
     url: `http://${formatHostPort(registry.address())}`,
+    podAddress: pods?.address(),
     peerAddress,
     arrived: transfer.arrived,
     advertise: async () => {

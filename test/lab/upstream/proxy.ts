@@ -45,6 +45,8 @@ const PACED_CHUNK_BYTES = 64 * 1024;
 const CHUNK_BYTES = 256 * 1024;
 /** Buffers of one response under way: the kernel fills one while the others are being sent. */
 const CHUNKS = 4;
+/** The first byte of a TLS connection (RFC 8446, 5.1). */
+const TLS_HANDSHAKE = 22;
 
 interface RequestHead {
   readonly method: string;
@@ -95,7 +97,9 @@ export function createProxy(deps: ProxyDeps, options: ProxyOptions): UpstreamPro
     };
     client.on('data', (chunk: Buffer) => {
       pending = Buffer.concat([pending, chunk]);
-      next();
+      // Who tries TLS first, as buildah does, would wait for its own timeout.
+      if (pending[0] === TLS_HANDSHAKE) client.destroy();
+      else next();
     });
   }
 
@@ -336,13 +340,17 @@ function parseHead(text: string): RequestHead | undefined {
   return { method, target, path: target.split('?')[0] as string, headers: parseHeaders(lines) };
 }
 
+/** Fields that come more than once are one list (RFC 9110, 5.3): so `Accept` comes from buildah. */
 function parseHeaders(lines: readonly string[]): Map<string, string> {
-  return new Map(
-    lines.map((line) => {
-      const colon = line.indexOf(':');
-      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
-    }),
-  );
+  const headers = new Map<string, string>();
+  for (const line of lines) {
+    const colon = line.indexOf(':');
+    const name = line.slice(0, colon).toLowerCase();
+    const before = headers.get(name);
+    const value = line.slice(colon + 1).trim();
+    headers.set(name, before === undefined ? value : `${before}, ${value}`);
+  }
+  return headers;
 }
 
 function errorBody(code: string, message: string): string {
