@@ -40,7 +40,7 @@ export async function runVerify(
   const largest = finding.parts.filter(({ source }) => source === 'peer').toSorted((a, b) => b.bytes - a.bytes)[0];
   const speed = largest && (await measure(mirror, reference, largest, signal));
   stdout(isJson ? `${JSON.stringify({ image, ...finding, speed }, undefined, 2)}\n` : format(image, finding, speed));
-  return finding.parts.every(({ source }) => source !== 'registry') ? EXIT_OK : EXIT_MISSING;
+  return finding.parts.every(({ source }) => source === 'local' || source === 'peer') ? EXIT_OK : EXIT_MISSING;
 }
 
 function format(
@@ -53,8 +53,11 @@ function format(
     return `${kind.padEnd(8)}  ${digest.slice(0, DIGEST_CHARS).padEnd(DIGEST_CHARS)}  ${size.padStart(8)}  ${SOURCES[source]}\n`;
   });
   const missing = parts.filter(({ source }) => source === 'registry').length;
-  const summary =
-    missing === 0 ? 'this node needs no registry for it' : `${missing} of ${parts.length} parts come from the registry`;
+  const summary = parts.some(({ source }) => source === 'private')
+    ? 'its registry does not give it to everybody, and this command has no pull secret'
+    : missing === 0
+      ? 'this node needs no registry for it'
+      : `${missing} of ${parts.length} parts come from the registry`;
   const rate =
     speed &&
     `${formatBytes(speed.bytes)} from peers in ${speed.seconds.toFixed(2)} s, ${formatBytes(speed.bytes / speed.seconds)} a second`;
@@ -65,4 +68,5 @@ const SOURCES: Readonly<Record<FoundPart['source'], string>> = {
   local: 'this node',
   peer: 'a peer',
   registry: 'the registry alone',
+  private: 'whoever proves the right to it',
 };

@@ -9,7 +9,8 @@ export interface FoundPart {
   readonly digest: string;
   /** 0 where nobody tells. */
   readonly bytes: number;
-  readonly source: 'local' | 'peer' | 'registry';
+  /** `private`: the mirror tells it only to who has a pull secret. */
+  readonly source: 'local' | 'peer' | 'registry' | 'private';
 }
 
 export interface ImageFinding {
@@ -59,10 +60,15 @@ export async function findImage(
       answer = await ask(url, { headers: { accept: ACCEPT } }, signal);
       text = await readText(answer);
     }
-    if (!isFound(answer))
-      return {
-        parts: [...parts, { kind: 'manifest', digest: next.digest, bytes: next.size ?? 0, source: 'registry' }],
-      };
+    if (!isFound(answer)) {
+      const missing = {
+        kind: 'manifest',
+        digest: next.digest,
+        bytes: next.size ?? 0,
+        source: sourceOf(answer),
+      } as const;
+      return { parts: [...parts, missing] };
+    }
     const manifest = parseManifest(text);
     const kind = manifest.manifests === undefined ? 'manifest' : 'index';
     const name = String(answer.headers['docker-content-digest'] ?? next.digest);
@@ -131,6 +137,7 @@ function isFound({ statusCode = 0 }: http.IncomingMessage): boolean {
 }
 
 function sourceOf(answer: http.IncomingMessage): FoundPart['source'] {
+  if (answer.statusCode === 401) return 'private';
   if (!isFound(answer)) return 'registry';
   return answer.headers['miroir-source'] === 'local' ? 'local' : 'peer';
 }

@@ -1,17 +1,23 @@
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Registry as MetricsRegistry } from 'prom-client';
 import { readSwarmKeys, type SwarmKey } from '../certs/swarm-key.ts';
+import { MiroirError } from '../common/errors.ts';
 import type { HostPort } from '../common/host-port.ts';
 import { createHealthApp } from '../common/http/health-app.ts';
 import { listen } from '../common/http/listen.ts';
 import { type Component, closing, createAssembly } from '../common/lifecycle.ts';
 import { type Logger, silentLogger } from '../common/log.ts';
+import type { Digest } from '../common/oci/digest.ts';
 import type { Registry } from '../common/oci/reference.ts';
 import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
 import { createCriClient } from '../containerd/api/cri.ts';
 import { type ConfiguredRegistry, configureRegistry } from '../containerd/configure.ts';
 import { followEvents } from '../containerd/events.ts';
+import { findUpstream } from '../containerd/find-upstream.ts';
 import { judgeNode, stampOf } from '../containerd/verdict/judge-node.ts';
+import { createAccess, type PrivateImages } from './access/access.ts';
+import { createAccessMetrics } from './access/metrics.ts';
 import { createAdvertiser } from './advertiser.ts';
 import { createIntroductions } from './introductions.ts';
 import { createLoad } from './load.ts';
@@ -28,9 +34,11 @@ import { createInheritedTags } from './store/inherited-tags.ts';
 import { createMembership, type MembershipList, resolveHost } from './swarm/membership.ts';
 import type { Router } from './swarm/router.ts';
 import { createBufferPool } from './transfer/buffer-pool.ts';
-import { createLocalContent } from './transfer/local-content.ts';
+import { createLocalContent, type LocalContent } from './transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
 import { createTransfer, type Transfer } from './transfer/transfer.ts';
+import { createUrlAsker } from './upstream/ask-url.ts';
+import { createRegistryClient } from './upstream/registry-client.ts';
 
 export interface MirrorDeps {
   readonly log: Logger;
@@ -65,6 +73,7 @@ export interface MirrorOptions {
   readonly uploadRate: number | undefined;
   /** Empty for all. */
   readonly registries: readonly ConfiguredRegistry[];
+  readonly privateImages: PrivateImages;
   readonly router: 'one-hop' | 'kad';
   readonly zone: string | undefined;
 }
@@ -148,14 +157,24 @@ async function buildParts(
     { configureRegistry, log },
     { certsDir: options.certsDir, registries: options.registries },
   );
-  const registryDeps = { transfer, log, metrics: createRegistryMetrics(metrics), isTooBusy: load.isTooHigh };
-  const registries = options.registries.map(({ name }) => name);
+  const urls = createUrlAsker();
+  const listed = options.registries.map(({ name }) => name);
+  const access = createAccess(
+    {
+      registries: createRegistryClient({ urls, findUpstream: (name) => findUpstream(options, name) }),
+      readManifest: (digest, asked) => readOwn(local, digest, asked),
+      log,
+      metrics: createAccessMetrics(metrics),
+      now,
+    },
+    { privateImages: options.privateImages, listed, hashKey: randomBytes(32) },
+  );
+  const registryDeps = { transfer, access, log, metrics: createRegistryMetrics(metrics), isTooBusy: load.isTooHigh };
   const registryServer = createRegistryServer(
     { ...registryDeps, introductions },
-    { address: options.registryAddress, registries },
+    { address: options.registryAddress, registries: listed },
   );
-  const podServer =
-    options.pods && (await createPods({ ...registryDeps, registry: metrics }, options.pods, registries));
+  const podServer = options.pods && (await createPods({ ...registryDeps, registry: metrics }, options.pods, listed));
   const verdict = createVerdict({ log, client, metrics }, options);
   const checks = [
     { name: 'containerd', missing: () => (containerd.isLive() ? undefined : 'its content is not listed yet') },
@@ -181,6 +200,7 @@ async function buildParts(
       stop: () => health.close(),
     },
     closing(() => peerClient.close()),
+    closing(() => urls.close()),
     load,
     peerServer,
     router,
@@ -206,6 +226,15 @@ async function createPods(
   const keys = createTokenKeys({ readFile: readText, log: deps.log, now: Date.now }, tokenKeysFile);
   const guard = createPodGuard({ keys, ...createPodGuardMetrics(registry) }, nodeName);
   return createPodServer({ ...deps, guard }, { address, registries });
+}
+
+async function readOwn(local: LocalContent, digest: Digest, signal: AbortSignal): Promise<Uint8Array | undefined> {
+  try {
+    return (await local.manifest(digest, signal)).bytes;
+  } catch (error) {
+    if (error instanceof MiroirError) return undefined;
+    throw error;
+  }
 }
 
 /** What this node's containerd makes of a mirror, with a connection of its own: CRI is asked for nothing else here. */

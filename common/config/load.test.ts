@@ -55,6 +55,7 @@ test('a mirror with a key file alone gets every default', async () => {
     uploadsMax: 64,
     uploadRate: undefined,
     registries: undefined,
+    privateImages: 'prove',
     router: 'one-hop',
     zone: undefined,
     podAddress: undefined,

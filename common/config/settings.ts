@@ -156,6 +156,13 @@ export const SETTINGS = {
     help: 'The registries to mirror. A URL says where one is really reached, when that is not https://<name>',
     example: 'docker.io,registry.example=http://10.0.0.1:5000',
   }),
+  privateImages: withDefault({
+    commands: ['mirror'],
+    kind: oneOf('prove', 'prove-always', 'share'),
+    default: 'prove',
+    help: 'Who gets an image that its registry does not give to everybody. prove: whose pull secret the registry accepts, and in its outage also whoever is not known to be wrong. prove-always: in an outage too only who is known to be right. share: every pod of the node',
+    example: 'prove-always',
+  }),
   router: withDefault({
     commands: ['mirror'],
     kind: oneOf('one-hop', 'kad'),

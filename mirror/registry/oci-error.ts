@@ -8,12 +8,13 @@ export type OciErrorCode =
   | 'NAME_UNKNOWN'
   | 'SIZE_INVALID'
   | 'TOOMANYREQUESTS'
+  | 'UNAUTHORIZED'
   | 'UNAVAILABLE'
   | 'UNSUPPORTED';
 
 /** A request that is answered with a 4xx or 5xx. */
 export interface OciRefusal {
-  readonly status: 400 | 403 | 404 | 405 | 414 | 416 | 429 | 503;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 414 | 416 | 429 | 503;
   readonly code: OciErrorCode;
   /** For the person who reads the client's log; it repeats nothing that the client sent. */
   readonly message: string;

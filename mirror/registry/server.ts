@@ -4,6 +4,7 @@ import { formatHostPort, type HostPort } from '../../common/host-port.ts';
 import { parseRange } from '../../common/http/range.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Registry } from '../../common/oci/reference.ts';
+import type { Access, Permission, WantedRight } from '../access/access.ts';
 import type { RegistryMetrics } from '../transfer/metrics.ts';
 import type { FoundManifest, Source, Transfer } from '../transfer/transfer.ts';
 import { answerBase, answerBlobHead, answerManifest, answerRefusal, SOURCE_HEADER } from './answer.ts';
@@ -18,6 +19,7 @@ export interface RegistryServerDeps {
   readonly log: Logger;
   readonly metrics: RegistryMetrics;
   readonly introductions: Introductions;
+  readonly access: Access;
   /** Whether it would answer later than a registry: then it answers 404 to all at once. */
   readonly isTooBusy: () => boolean;
 }
@@ -42,7 +44,11 @@ export interface RegistryServerOptions {
 const NOT_MIRRORED = refusal(404, 'NAME_UNKNOWN', 'this registry is not mirrored');
 const NO_MANIFEST = refusal(404, 'MANIFEST_UNKNOWN', 'no mirror has this manifest');
 const NO_BLOB = refusal(404, 'BLOB_UNKNOWN', 'no mirror has this blob');
+const WHO_ASKS = refusal(401, 'UNAUTHORIZED', 'its registry has to be told who asks for this');
+const NOT_YOURS = refusal(403, 'DENIED', 'nothing proves that whoever asks may read this');
 const TOO_BUSY = refusal(404, 'NAME_UNKNOWN', 'this mirror is too busy to be of help');
+/** containerd repeats the request with the pod's own pull secret, which it would send to the registry. */
+const CHALLENGE = 'Basic realm="miroir"';
 
 /** What containerd pulls from. Throws ERR_CONFIG_INVALID for an address that others could reach: whoever connects is served. */
 export function createRegistryServer(deps: RegistryServerDeps, options: RegistryServerOptions): PullListener {
@@ -116,12 +122,25 @@ async function answerWithManifest(
   path: ManifestPath,
   told: (source: Source | 'none') => void,
 ): Promise<void> {
-  const { digest } = path.reference;
+  const { registry, repository, reference } = path;
+  const { digest } = reference;
+  const wanted = digest && ({ kind: 'manifest', registry, repository, digest } as const);
+  const asks = { request, response, path, told };
+  if (wanted !== undefined && isForbidden(context, asks, wanted)) return;
   const recent = digest === undefined ? undefined : context.transfer.recentManifest(digest);
-  const found = recent ?? (await findManifest(context, path, context.isForStore(request), whileOpen(response)));
-  told(found?.source ?? 'none');
-  logAnswer(context, request, path, found?.source ?? 'none');
-  if (found === undefined) return answerRefusal(request, response, NO_MANIFEST);
+  const signal = whileOpen(response);
+  const found = recent ?? (await findManifest(context, path, context.isForStore(request), signal));
+  if (found === undefined) {
+    told('none');
+    logAnswer(context, request, path, 'none');
+    if (wanted !== undefined && context.isForStore(request)) context.access.leftToRegistry(wanted);
+    return answerRefusal(request, response, NO_MANIFEST);
+  }
+  const content = { kind: 'manifest', registry, repository, digest: found.manifest.digest } as const;
+  context.access.found(content, found.manifest.bytes, digest === undefined);
+  if (!(await isPermitted(context, asks, content, signal))) return;
+  told(found.source);
+  logAnswer(context, request, path, found.source);
   answerManifest(request, response, found.manifest, { [SOURCE_HEADER]: found.source });
   if (request.method === 'GET') countBytes(context, path, found.source, found.manifest.bytes.length);
 }
@@ -151,9 +170,12 @@ async function answerWithBlob(
   told: (source: Source | 'none') => void,
 ): Promise<void> {
   const { transfer } = context;
+  const asks = { request, response, path, told };
+  if (isForbidden(context, asks, path)) return;
   const signal = whileOpen(response);
   if (request.method === 'HEAD') {
     const size = await transfer.blobSize(path, signal);
+    if (size !== undefined && !(await isPermitted(context, asks, path, signal))) return;
     told(size?.source ?? 'none');
     if (size === undefined) return answerRefusal(request, response, NO_BLOB);
     answerBlobHead(request, response, { ...size, digest: path.digest }, undefined);
@@ -162,6 +184,7 @@ async function answerWithBlob(
   // Without a validator of ours there is nothing that If-Range could match (RFC 9110, 13.1.5).
   const asked = request.headers['if-range'] === undefined ? parseRange(request.headers.range) : undefined;
   const blob = await transfer.blob({ ...path, isForStore: context.isForStore(request) }, asked, signal);
+  if (blob !== undefined && !(await isPermitted(context, asks, path, signal))) return blob.close();
   told(blob?.source ?? 'none');
   if (blob === undefined) {
     logAnswer(context, request, path, 'none');
@@ -172,6 +195,36 @@ async function answerWithBlob(
   const outcome = await blob.send(body.range, body.sink);
   if (outcome === 'sent') countBytes(context, path, blob.source, body.range.end - body.range.start);
   logAnswer(context, request, path, blob.source, outcome);
+}
+
+interface Asks {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly path: ManifestPath | BlobPath;
+  readonly told: (source: 'none') => void;
+}
+
+/** Answers at once whoever is known to have no right to it, before anybody looks for it. */
+function isForbidden(context: Context, asks: Asks, wanted: WantedRight): boolean {
+  const permission = context.access.known(wanted, asks.request.headers.authorization);
+  return permission !== undefined && answerForbidden(context, asks, permission);
+}
+
+/** For what is there: answers whoever has no right to it, after asking its registry. */
+async function isPermitted(context: Context, asks: Asks, wanted: WantedRight, signal: AbortSignal): Promise<boolean> {
+  const { authorization } = asks.request.headers;
+  const known = context.access.known(wanted, authorization);
+  return !answerForbidden(context, asks, known ?? (await context.access.ask(wanted, authorization, signal)));
+}
+
+/** False when there is nothing to forbid. */
+function answerForbidden(context: Context, { request, response, path, told }: Asks, permission: Permission): boolean {
+  if (permission === 'granted') return false;
+  told('none');
+  logAnswer(context, request, path, 'none', permission);
+  if (permission === 'challenge') answerRefusal(request, response, WHO_ASKS, { 'WWW-Authenticate': CHALLENGE });
+  else answerRefusal(request, response, NOT_YOURS);
+  return true;
 }
 
 function countBytes({ metrics, nameOf }: Context, path: ManifestPath | BlobPath, source: Source, bytes: number): void {

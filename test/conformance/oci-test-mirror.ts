@@ -6,6 +6,7 @@ import { formatHostPort, type HostPort } from '../../common/host-port.ts';
 import { type Logger, silentLogger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry } from '../../common/oci/reference.ts';
+import { type Access, OPEN_ACCESS } from '../../mirror/access/access.ts';
 import { createPeerClient, type PeerClientLimits } from '../../mirror/peers/client.ts';
 import { createPeersMetrics } from '../../mirror/peers/metrics.ts';
 import { createPeerServer } from '../../mirror/peers/server.ts';
@@ -43,6 +44,7 @@ export interface TestMirrorOptions {
   readonly introductions?: Introductions;
   /** Of pods, which are not served without one. */
   readonly guard?: Guard;
+  readonly access?: Access;
   readonly clientLimits?: Partial<PeerClientLimits>;
   readonly firstByteTimeoutMs?: number;
   readonly log?: Logger;
@@ -96,7 +98,13 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     options.firstByteTimeoutMs === undefined ? {} : { firstByteTimeoutMs: options.firstByteTimeoutMs },
   );
   const introductions = options.introductions ?? { isFirstSeen: async () => false };
-  const registryDeps = { transfer, log, metrics: createRegistryMetrics(metrics), isTooBusy };
+  const registryDeps = {
+    transfer,
+    access: options.access ?? OPEN_ACCESS,
+    log,
+    metrics: createRegistryMetrics(metrics),
+    isTooBusy,
+  };
   const registryOptions = { address: ANY_PORT, registries: options.registries ?? [] };
   const registry = createRegistryServer({ ...registryDeps, introductions }, registryOptions);
   await registry.start(signal);

@@ -66,16 +66,6 @@ export interface ShapesOptions {
   readonly node: LabNode;
 }
 
-/**
- * With Miroir these run where a peer has the image, by docs/guides/security.md: nobody proves yet that he may have it. What goes
- * wrong then is known and is held here, so that whoever mends it finds this line.
- */
-export const UNPROVED: Readonly<Record<string, Outcome>> = {
-  'no-secret': 'runs',
-  'wrong-secret': 'runs',
-  'init-no-secret': 'runs',
-};
-
 export interface ShapesReport {
   readonly outcomes: Readonly<Record<string, Outcome>>;
   readonly expected: Readonly<Record<string, Outcome>>;

@@ -95,5 +95,13 @@ test('verify tells what of an image is here, at a peer, and at the registry alon
     /1 of 1 parts come from the registry\n[\s\S]*exit 1\n$/,
   );
   assert.match(await verify(second, 'app'), /exit 2\n$/);
-  assert.equal((await lab.upstream.stats()).requests, 0);
+  // The mirror asks it who may read the image; of the image it sends nothing.
+  assert.equal((await lab.upstream.stats()).bytes, 0);
+  await lab.upstream.push('team/secret:v1', { seed: 'secret', layers: LAYERS });
+  await first.pull('upstream.lab:5000/team/secret:v1');
+  await lab.upstream.lock('basic');
+  assert.match(
+    await verify(second, 'upstream.lab:5000/team/secret:v1'),
+    /this command has no pull secret\n\n[\s\S]* whoever proves the right to it\nexit 1\n$/,
+  );
 });

@@ -10,6 +10,7 @@ import { MiroirError } from '../../../common/errors.ts';
 import { formatHostPort } from '../../../common/host-port.ts';
 import { createLogger } from '../../../common/log.ts';
 import { digestHex } from '../../../common/oci/digest.ts';
+import { OPEN_ACCESS } from '../../../mirror/access/access.ts';
 import { createPeerClient } from '../../../mirror/peers/client.ts';
 import { createPeersMetrics } from '../../../mirror/peers/metrics.ts';
 import { createPeerServer } from '../../../mirror/peers/server.ts';
@@ -97,6 +98,7 @@ const registry = createRegistryServer(
     transfer: { ...transfer, blob: takenIn },
     metrics: createRegistryMetrics(metrics),
     introductions: { isFirstSeen: async () => false },
+    access: OPEN_ACCESS,
   },
   { address, registries: [] },
 );

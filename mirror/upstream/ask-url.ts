@@ -1,0 +1,85 @@
+import http, { type IncomingHttpHeaders } from 'node:http';
+import https from 'node:https';
+import tls from 'node:tls';
+import { MiroirError } from '../../common/errors.ts';
+
+export interface UrlAnswer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  /** Empty for HEAD. */
+  readonly body: string;
+}
+
+export interface UrlQuestion {
+  readonly method: 'GET' | 'HEAD';
+  readonly headers: Readonly<Record<string, string>>;
+  /** Authorities besides the usual ones, in PEM. */
+  readonly ca: readonly string[];
+  readonly isVerified: boolean;
+}
+
+/** Asks one URL, and follows nowhere. */
+export interface UrlAsker {
+  /** Throws ERR_REGISTRY_UNAVAILABLE when there is no answer that can be used. */
+  ask(url: URL, question: UrlQuestion, signal: AbortSignal): Promise<UrlAnswer>;
+  /** Closes the connections that are kept for another question. */
+  close(): void;
+}
+
+/** A token is a few KiB. */
+const BODY_BYTES_MAX = 64 * 1024;
+const HEADER_BYTES_MAX = 16 * 1024;
+/** Questions come in threes, a moment after each other: for a token, and with it. */
+const IDLE_MS = 5000;
+const CONNECTIONS_MAX = 16;
+
+export function createUrlAsker(): UrlAsker {
+  const options = { keepAlive: true, maxFreeSockets: CONNECTIONS_MAX, timeout: IDLE_MS };
+  const agents = { http: new http.Agent(options), https: new https.Agent(options) };
+  return {
+    ask: async (url, question, signal) => {
+      try {
+        return await send(agents, url, question, signal);
+      } catch (cause) {
+        const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'no usable answer';
+        throw new MiroirError('ERR_REGISTRY_UNAVAILABLE', `${url.host} cannot be asked: ${reason}`, { cause });
+      }
+    },
+    close: () => {
+      agents.http.destroy();
+      agents.https.destroy();
+    },
+  };
+}
+
+interface Agents {
+  readonly http: http.Agent;
+  readonly https: https.Agent;
+}
+
+async function send(
+  agents: Agents,
+  url: URL,
+  { method, headers, ca, isVerified }: UrlQuestion,
+  signal: AbortSignal,
+): Promise<UrlAnswer> {
+  const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+  const common = { method, headers, signal, maxHeaderSize: HEADER_BYTES_MAX };
+  const trust = {
+    rejectUnauthorized: isVerified,
+    ...(ca.length > 0 && { ca: [...tls.rootCertificates, ...ca] }),
+  };
+  const request =
+    url.protocol === 'https:'
+      ? https.request(url, { ...common, ...trust, agent: agents.https })
+      : http.request(url, { ...common, agent: agents.http });
+  request.on('response', resolve).on('error', reject).end();
+  const response = await promise;
+  response.setEncoding('latin1');
+  let body = '';
+  for await (const chunk of response) {
+    body += chunk as string;
+    if (body.length > BODY_BYTES_MAX) throw new Error('the answer is too long');
+  }
+  return { status: response.statusCode ?? 0, headers: response.headers, body };
+}
