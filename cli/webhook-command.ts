@@ -49,6 +49,16 @@ function webhookOptions(config: ConfigOf<'webhook'>): WebhookOptions {
     kubeconfig: config.kubeconfig,
     namespace: config.namespace,
     swarmKeySecret: config.swarmKeySecret,
+    podTokenKeys: config.podTokenKeys,
+    sidecar:
+      config.sidecarImage === undefined
+        ? undefined
+        : {
+            image: config.sidecarImage,
+            mirrorPort: config.sidecarMirrorPort,
+            resources: config.sidecarResources,
+            flags: config.sidecarFlags ?? [],
+          },
     gate: {
       lease: config.lease,
       identity: `${os.hostname()}_${randomUUID()}`, // A pod that restarts keeps its host name.

@@ -28,6 +28,24 @@ export type BypassReason = (typeof BYPASS_REASONS)[number];
  */
 export type LiftReason = 'ready' | 'timeout';
 
+/**
+ * What was made of the wish for an agent in the pod.
+ * - `injected`: it is there.
+ * - `host-network`: the pod is on the node's network, where the mirror itself is at the address that an agent would have.
+ * - `name-taken`, `port-taken`: a container, volume or port of the pod is in its place.
+ * - `no-service-account`: without one there is no token for the pod. Where Kubernetes gives every pod one, none is without.
+ * - `not-offered`: mirrors do not serve pods here.
+ */
+export const SIDECARS_APPLIED = [
+  'injected',
+  'host-network',
+  'name-taken',
+  'port-taken',
+  'no-service-account',
+  'not-offered',
+] as const;
+export type SidecarApplied = (typeof SIDECARS_APPLIED)[number];
+
 /** Why a pod is left as it is. */
 export type SkipReason =
   | 'daemonset' // It must run on its node, mirror or not; a selector of ours could make it be created in a loop.
@@ -46,6 +64,10 @@ export const FAIL_REASONS = ['fault', 'namespace-unknown', 'pod-invalid', 'revie
 export type FailReason = (typeof FAIL_REASONS)[number];
 
 export type Decision =
-  | { readonly outcome: 'admitted'; readonly gate: GateApplied }
+  | {
+      readonly outcome: 'admitted';
+      readonly gate: GateApplied /** Of pods that asked for one. */;
+      readonly sidecar?: SidecarApplied;
+    }
   | { readonly outcome: 'skipped'; readonly reason: SkipReason }
   | { readonly outcome: 'failed'; readonly reason: FailReason };

@@ -4,6 +4,10 @@
 export const MIRROR_LABEL = 'miroir.dev/mirror';
 /** On a pod, or on its namespace: the gate mode that is asked for. */
 export const GATE_ANNOTATION = 'miroir.dev/gate';
+/** On a pod, or on its namespace: `enabled` asks for an agent in the pod, `disabled` for none. */
+export const SIDECAR_ANNOTATION = 'miroir.dev/sidecar';
+/** On a pod that asked for an agent: what was made of it. */
+export const SIDECAR_APPLIED_ANNOTATION = 'miroir.dev/sidecar-applied';
 /** On a pod: the version that admitted it. */
 export const ADMITTED_ANNOTATION = 'miroir.dev/admitted';
 /** On a pod: what was made of the gate mode. */

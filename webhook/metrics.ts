@@ -1,6 +1,6 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type Registry as MetricsRegistry } from 'prom-client';
 import type { AdmissionMetrics } from './admission/app.ts';
-import { FAIL_REASONS } from './decision.ts';
+import { FAIL_REASONS, SIDECARS_APPLIED } from './decision.ts';
 
 /** Around the 5 ms that a review may take. */
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
@@ -23,6 +23,13 @@ export function createWebhookMetrics(registry: MetricsRegistry): WebhookMetrics 
   });
   // A counter that begins with 1 has not increased, by Prometheus: nobody would be told of the first.
   for (const word of FAIL_REASONS) admissions.inc({ outcome: 'failed', word }, 0);
+  const sidecars = new Counter({
+    name: 'miroir_sidecars_total',
+    help: 'Pods that asked for an agent, by what was made of it.',
+    labelNames: ['word'],
+    registers,
+  });
+  for (const word of SIDECARS_APPLIED) sidecars.inc({ word }, 0);
   const seconds = new Histogram({
     name: 'miroir_admission_seconds',
     help: 'From a whole review to its answer.',
@@ -44,6 +51,7 @@ export function createWebhookMetrics(registry: MetricsRegistry): WebhookMetrics 
     reviewed: (decision, duration) => {
       const word = decision.outcome === 'admitted' ? decision.gate : decision.reason;
       admissions.inc({ outcome: decision.outcome, word });
+      if (decision.outcome === 'admitted' && decision.sidecar) sidecars.inc({ word: decision.sidecar });
       seconds.observe(duration);
     },
     certificateExpires: (at) => expiry.set(at.getTime() / 1000),

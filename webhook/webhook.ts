@@ -9,10 +9,12 @@ import { listen } from '../common/http/listen.ts';
 import { type Component, closing, createAssembly } from '../common/lifecycle.ts';
 import type { Logger } from '../common/log.ts';
 import { type AdmissionServer, createAdmissionServer } from './admission/server.ts';
+import type { SidecarOptions } from './admission/sidecar.ts';
 import { createGate, type Gate, type GateOptions } from './gate/gate.ts';
 import { createGateMetrics } from './gate/metrics.ts';
 import { createKubeClient, type KubeClient } from './kube/client.ts';
 import { createNamespaces, type Namespaces } from './kube/namespaces.ts';
+import { createPodTokenKeys } from './kube/pod-token-keys.ts';
 import { createSecretStore } from './kube/secret-store.ts';
 import { createSwarmKeySecret } from './kube/swarm-key-secret.ts';
 import { createTrustStore } from './kube/trust-store.ts';
@@ -35,6 +37,10 @@ export interface WebhookOptions {
   readonly namespace: string | undefined;
   /** To be made with a new key when it is not there; undefined when that is not our business. */
   readonly swarmKeySecret: string | undefined;
+  /** A ConfigMap to keep the keys of the cluster's tokens in; undefined when mirrors serve no pods. */
+  readonly podTokenKeys: string | undefined;
+  /** The agent for pods that ask for one; undefined: there is none to be had. */
+  readonly sidecar: SidecarOptions | undefined;
   readonly gate: Omit<GateOptions, 'namespace'>;
   readonly certificates:
     | { readonly kind: 'files'; readonly certificateFile: string; readonly keyFile: string }
@@ -62,7 +68,7 @@ export function createWebhook({ log, random }: WebhookDeps, options: WebhookOpti
 
 /** The webhook's parts in the order to start them. */
 function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): readonly Component[] {
-  const { swarmKeySecret } = options;
+  const { swarmKeySecret, podTokenKeys } = options;
   const metrics = new MetricsRegistry();
   const webhookMetrics = createWebhookMetrics(metrics);
   const client = createKubeClient({ kubeconfig: options.kubeconfig });
@@ -79,7 +85,7 @@ function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): read
   const admission = createAdmissionServer(
     {
       findNamespace: (name, signal) => namespaces.find(name, signal),
-      context: () => ({ version: options.version, ownNamespace, bypass: gate.bypass() }),
+      context: () => ({ version: options.version, ownNamespace, bypass: gate.bypass(), sidecar: options.sidecar }),
       metrics: webhookMetrics,
       log,
     },
@@ -99,6 +105,9 @@ function buildParts({ log, random }: WebhookDeps, options: WebhookOptions): read
     ...(swarmKeySecret === undefined
       ? []
       : [createSwarmKeySecret({ client, log, random }, { namespace: ownNamespace, name: swarmKeySecret })]),
+    ...(podTokenKeys === undefined
+      ? []
+      : [createPodTokenKeys({ client, log, random }, { namespace: ownNamespace, name: podTokenKeys })]),
     namespaces,
     gate,
     certificates,

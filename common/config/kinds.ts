@@ -18,6 +18,9 @@ const LABEL_LENGTH_MAX = 63;
 /** containerd's own limit for identifiers. */
 const IDENTIFIER_LENGTH_MAX = 76;
 
+/** A name of 255 characters, a tag of 128 and a digest of 71, with what stands between them. */
+const IMAGE_LENGTH_MAX = 456;
+
 /** A registry to mirror. */
 export interface MirroredRegistry {
   readonly name: Registry;
@@ -263,6 +266,50 @@ export const members: Kind<readonly string[]> = list('host[:port],...', (item) =
 export const addresses: Kind<readonly HostPort[]> = list('host:port,...', hostPort.parse, formatHostPort);
 
 export const registries: Kind<readonly MirroredRegistry[]> = list('name[=url],...', parseMirrored, ({ name }) => name);
+
+/** What the runtime pulls: Kubernetes itself says what is wrong with a stranger one. */
+export const imageName: Kind<string> = {
+  placeholder: 'image',
+  parse: (text) =>
+    text.length <= IMAGE_LENGTH_MAX && /^[a-zA-Z0-9[][\w./:@+\]-]*$/.test(text)
+      ? { value: text }
+      : problem(`${quote(text)} is not an image`, 'write it as registry.example/miroir:0.1.0'),
+};
+
+/** Flags of another command of ours, which says itself what is wrong with them. */
+export const flags: Kind<readonly string[]> = list('--flag=value,...', (item) =>
+  /^--[a-z]+(?:-[a-z]+)*=\S+$/.test(item)
+    ? { value: item }
+    : problem(`${quote(item)} is not a flag with a value`, 'write each as --answer-tags=on'),
+);
+
+/** What a container asks for, and may use, as Kubernetes has it. */
+export interface Resources {
+  readonly requests: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, string>>;
+}
+
+/** https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/ */
+const RESOURCE = /^(requests|limits)\.([a-z]+(?:[.-][a-z]+)*)=(\d+(?:\.\d+)?(?:m|k|Ki|[MGTPE]i?)?)$/;
+
+export const resources: Kind<Resources> = {
+  placeholder: 'requests.name=quantity,...',
+  isList: true,
+  parse: (text) => {
+    const found: Record<'requests' | 'limits', Record<string, string>> = { requests: {}, limits: {} };
+    const problems: Problem[] = [];
+    for (const item of text.split(',').map((one) => one.trim())) {
+      const [, kind, name, quantity] = RESOURCE.exec(item) ?? [];
+      if (kind === undefined || name === undefined || quantity === undefined) {
+        problems.push({
+          wrong: `${quote(item)} is not a resource`,
+          fix: 'write each as requests.cpu=5m or limits.memory=128Mi',
+        });
+      } else found[kind as 'requests' | 'limits'][name] = quantity;
+    }
+    return problems.length > 0 ? { problems } : { value: found };
+  },
+};
 
 function parseMirrored(item: string): Parsed<MirroredRegistry> {
   const equals = item.indexOf('=');

@@ -1,4 +1,16 @@
-import { duration, filePath, host, hostPort, onOff, port, registry } from './kinds.ts';
+import {
+  duration,
+  filePath,
+  flags,
+  host,
+  hostPort,
+  imageName,
+  kubernetesName,
+  onOff,
+  port,
+  registry,
+  resources,
+} from './kinds.ts';
 import { optional, required, withDefault } from './setting.ts';
 
 /** How pods that pull by themselves get to the mirror of their node. */
@@ -65,5 +77,40 @@ export const POD_SETTINGS = {
     default: '15s',
     help: 'How long the start of the pod waits at most for the mirror of its node',
     example: '1m',
+  }),
+  sidecarImage: optional({
+    commands: ['webhook'],
+    kind: imageName,
+    unset: 'no pod gets an agent',
+    help: "Miroir's own image, of which pods get an agent that ask for one by the annotation miroir.dev/sidecar",
+    example: 'registry.example/miroir:0.1.0',
+  }),
+  sidecarMirrorPort: withDefault({
+    commands: ['webhook'],
+    kind: port,
+    default: '29986',
+    help: 'The port of --pod-address of the mirrors',
+    example: '29986',
+  }),
+  sidecarResources: withDefault({
+    commands: ['webhook'],
+    kind: resources,
+    default: 'requests.cpu=5m,requests.memory=64Mi,limits.memory=128Mi',
+    help: 'What an agent in a pod asks for, and may use',
+    example: 'requests.cpu=5m,limits.cpu=1,limits.memory=128Mi',
+  }),
+  sidecarFlags: optional({
+    commands: ['webhook'],
+    kind: flags,
+    unset: 'none',
+    help: 'More flags of miroir agent in pods',
+    example: '--answer-tags=on,--default-registry=registry.example',
+  }),
+  podTokenKeys: optional({
+    commands: ['webhook'],
+    kind: kubernetesName,
+    unset: 'no ConfigMap is written',
+    help: "A ConfigMap in the namespace of the webhook to keep the issuer and the public keys of the cluster's tokens in, as keys.json: the --pod-token-keys-file of mirrors",
+    example: 'miroir-pod-token-keys',
   }),
 } as const;

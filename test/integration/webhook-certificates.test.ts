@@ -38,6 +38,8 @@ test('authorities rotate three times under 100 creations a second: none fails, a
       webhookAddress: { host: plane.address, port: WEBHOOK_PORT },
       healthAddress: { host: plane.address, port: HEALTH_PORT },
       swarmKeySecret: undefined,
+      podTokenKeys: undefined,
+      sidecar: undefined,
       kubeconfig: cluster.kubeconfig,
       namespace: NAMESPACE,
       gate: {

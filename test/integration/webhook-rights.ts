@@ -6,6 +6,8 @@ import type { ControlPlane } from '../lab/cluster/control-plane.ts';
 const GUIDE = path.join(import.meta.dirname, '..', '..', 'docs', 'guides', 'gate.md');
 const ROLES = '/apis/rbac.authorization.k8s.io/v1';
 
+export const WITH_SIDECARS = 'With `sidecar.enabled`, in its own namespace:';
+
 export interface Rule {
   readonly apiGroups: readonly string[];
   readonly resources: readonly string[];
@@ -43,7 +45,8 @@ export async function grantDocumentedRights(plane: ControlPlane, namespace: stri
   await create(`${ROLES}/clusterroles`, { metadata, rules: documentedRules('In the whole cluster:') });
   await create(`${ROLES}/clusterrolebindings`, { metadata, subjects, roleRef: roleRef('ClusterRole') });
   const own = `${ROLES}/namespaces/${namespace}`;
-  await create(`${own}/roles`, { metadata, rules: documentedRules('In its own namespace:') });
+  const rules = [...documentedRules('In its own namespace:'), ...documentedRules(WITH_SIDECARS)];
+  await create(`${own}/roles`, { metadata, rules });
   await create(`${own}/rolebindings`, { metadata, subjects, roleRef: roleRef('Role') });
   const { status } = await create(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}/token`, {
     spec: { expirationSeconds: 3600 },

@@ -45,6 +45,7 @@ const WORDS = {
   'ObjectMeta.finalizers': fc.constant(['example.com/hold']),
   'PodSpec.priorityClassName': fc.constantFrom('system-node-critical', 'ordinary'),
   'PodSpec.runtimeClassName': fc.constant('sandbox'),
+  'PodSpec.serviceAccountName': name,
   'PodSpec.nodeName': fc.constantFrom('', 'compatible'),
   'PodSpec.nodeSelector': texts,
   'PodSpec.resources': fc.record({ requests: fc.constant({ cpu: '10m' }), limits: fc.constant({ memory: '1Gi' }) }),
@@ -90,7 +91,7 @@ interface Shape {
 
 test('whatever pod of the API a real apiserver admits without us it admits with us, once as twice', async (t) => {
   const cluster = await createWebhookCluster(t);
-  await cluster.startWebhook();
+  await cluster.startWebhook(0, ['--sidecar-image=registry.example/miroir:1']);
   await prepare(cluster);
   const { body } = await cluster.plane.call('GET', '/openapi/v3/api/v1');
   const schemas = (body as { readonly components: { readonly schemas: Schemas } }).components.schemas;
@@ -108,16 +109,17 @@ test('whatever pod of the API a real apiserver admits without us it admits with 
   await eachAtOnce(fields, PODS_AT_ONCE, async ([part, field]) => {
     const spec = arbitrary.object(SPEC, [
       'containers',
+      'serviceAccountName',
       ...(part === 'spec' ? [field, ...(COMPANIONS[field] ?? [])] : []),
     ]);
     const metadata = arbitrary.object(METADATA, ['name', ...(part === 'metadata' ? [field] : [])]);
     let had = 0;
-    const property = fc.asyncProperty(fc.record({ metadata, spec }), gateModes, async (drawn, mode) => {
+    const property = fc.asyncProperty(fc.record({ metadata, spec }), wishes, async (drawn, wish) => {
       tried += 1;
       const found = await admittedWithoutUs(cluster, drawn as Shape);
       if (found === undefined) return;
       if (found.pod[part][field] !== undefined) had += 1;
-      const gate = await expectAdmitted(cluster, found, mode);
+      const gate = await expectAdmitted(cluster, found, wish);
       gates.set(gate, (gates.get(gate) ?? 0) + 1);
     });
     await fc.assert(property, { numRuns: PODS, seed });
@@ -128,7 +130,10 @@ test('whatever pod of the API a real apiserver admits without us it admits with 
   assert.deepEqual(new Set(missing), REFUSED, `seed ${seed}: no pod with these fields was admitted`);
 });
 
-const gateModes = fc.constantFrom('block', 'require', 'prefer', 'wait', 'off');
+const wishes = fc.record({
+  'miroir.dev/gate': fc.constantFrom('block', 'require', 'prefer', 'wait', 'off'),
+  'miroir.dev/sidecar': fc.constantFrom('enabled', 'disabled'),
+});
 
 /** What pods can name, and a node for the gate to have something to choose. */
 async function prepare(cluster: WebhookCluster): Promise<void> {
@@ -170,8 +175,8 @@ async function admittedWithoutUs(cluster: WebhookCluster, drawn: Shape): Promise
 }
 
 /** Resolves to the gate that it got. */
-async function expectAdmitted(cluster: WebhookCluster, { shape, pod }: Admitted, mode: string): Promise<string> {
-  const annotations = { ...(shape.metadata['annotations'] as object), 'miroir.dev/gate': mode };
+async function expectAdmitted(cluster: WebhookCluster, { shape, pod }: Admitted, wish: object): Promise<string> {
+  const annotations = { ...(shape.metadata['annotations'] as object), ...wish };
   const asking = { ...shape, metadata: { ...shape.metadata, annotations } };
 
   const { status, body } = await cluster.createPod(asking, { namespace: TEAM, query: DRY_RUN });
@@ -187,5 +192,6 @@ async function expectAdmitted(cluster: WebhookCluster, { shape, pod }: Admitted,
   if (again.status !== 201) return 'never again';
   assert.deepEqual(again.body.spec, withoutUs.body.spec, 'the second time it was changed again');
   assert.deepEqual(again.body.metadata.annotations, written.annotations);
-  return written.annotations['miroir.dev/gate-applied'] ?? 'none';
+  const { 'miroir.dev/gate-applied': gate = 'none', 'miroir.dev/sidecar-applied': sidecar } = written.annotations;
+  return sidecar === undefined ? gate : `${gate}, agent ${sidecar}`;
 }

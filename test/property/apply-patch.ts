@@ -21,8 +21,9 @@ export function applyPatch<T>(
       parent = (parent as Record<string, Json>)[part] as Json;
     }
     if (Array.isArray(parent)) {
-      assert.equal(last, '-');
-      parent.push(value);
+      const index = last === '-' ? parent.length : Number(last);
+      assert.ok(index <= parent.length, `${path}: there is no such place`);
+      parent.splice(index, 0, structuredClone(value));
     } else parent[last] = structuredClone(value);
   }
   return result;

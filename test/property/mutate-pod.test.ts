@@ -12,15 +12,27 @@ const bypass = fc.record({
   require: fc.constantFrom(undefined, 'no node is compatible'),
   wait: fc.constantFrom(undefined, 'nobody lifts gates'),
 });
+const SIDECAR = {
+  image: 'miroir',
+  mirrorPort: 29_986,
+  resources: { requests: {}, limits: {} },
+  flags: ['--answer-tags=on'],
+};
 const context: fc.Arbitrary<AdmissionContext> = fc.record({
   namespace: fc.record({
     name: fc.constantFrom('team', 'miroir'),
     labels: fc.constantFrom({ 'miroir.dev/mirror': 'enabled' }, {}),
-    annotations: fc.constantFrom({}, { 'miroir.dev/gate': 'require' }, { 'miroir.dev/gate': 'nonsense' }),
+    annotations: fc.constantFrom(
+      {},
+      { 'miroir.dev/gate': 'require' },
+      { 'miroir.dev/gate': 'nonsense' },
+      { 'miroir.dev/sidecar': 'enabled' },
+    ),
   }),
   version: fc.constant('1.2.3'),
   ownNamespace: fc.constant('miroir'),
   bypass,
+  sidecar: fc.constantFrom(undefined, SIDECAR),
 });
 
 function mutate(object: object, options: AdmissionContext) {
@@ -72,6 +84,29 @@ test('of a required affinity no alternative that a node can match is left withou
     }),
   );
 });
+
+test('an agent is before all other containers, once, or it is said why not', () => {
+  fc.assert(
+    fc.property(pod, context, (object, options) => {
+      const { decision, patch, warnings } = mutate(object, options);
+      if (decision.outcome !== 'admitted') return;
+
+      const { metadata, spec } = applyPatch(object, patch) as Patched;
+
+      assert.equal(decision.sidecar, decision.sidecar && metadata.annotations['miroir.dev/sidecar-applied']);
+      const named = (spec.initContainers ?? []).filter(({ name }) => name === 'miroir-agent');
+      if (decision.sidecar === 'injected') assert.equal(named.length, 1);
+      else if (decision.sidecar !== undefined) assert.ok(warnings.some((text) => text.includes('gets no agent')));
+      if (patch.some(({ path }) => path.startsWith('/spec/initContainers')))
+        assert.equal(spec.initContainers?.[0]?.name, 'miroir-agent');
+    }),
+  );
+});
+
+interface Patched {
+  readonly metadata: { readonly annotations: Readonly<Record<string, string>> };
+  readonly spec: { readonly initContainers?: readonly { readonly name: string }[] };
+}
 
 interface NodeAffinity {
   readonly requiredDuringSchedulingIgnoredDuringExecution?: {

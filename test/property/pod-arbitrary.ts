@@ -47,10 +47,18 @@ const annotations = fc.record(
     'miroir.dev/gate': fc.constantFrom(...MODES, 'nonsense'),
     'miroir.dev/admitted': fc.constantFrom('1.2.3', '0.0.1'),
     'miroir.dev/gate-applied': fc.constantFrom(...APPLIED),
+    'miroir.dev/sidecar': fc.constantFrom('enabled', 'enabled', 'disabled', 'maybe'),
+    'miroir.dev/sidecar-applied': fc.constantFrom('injected', 'port-taken'),
     'a~b/c~1': fc.string({ maxLength: 20 }),
     '/-': fc.constant('x'),
   },
   { requiredKeys: [] },
+);
+
+const initContainer = fc.constantFrom(
+  { name: 'first', image: 'registry.example/app:v1' },
+  { name: 'miroir-agent', image: 'registry.example/app:v1' },
+  { name: 'miroir-agent', image: 'registry.example/app:v1', restartPolicy: 'Always' },
 );
 
 const shape = fc.record({
@@ -67,7 +75,16 @@ const shape = fc.record({
   ),
   spec: fc.record(
     {
-      containers: fc.constant([{ name: 'app', image: 'registry.example/app:v1' }]),
+      containers: fc.constantFrom(
+        [{ name: 'app', image: 'registry.example/app:v1' }],
+        [{ name: 'app', image: 'registry.example/app:v1', ports: [{ containerPort: 29_981 }] }],
+      ),
+      initContainers: fc.uniqueArray(initContainer, { maxLength: 2, selector: ({ name }) => name }),
+      volumes: fc.uniqueArray(fc.constantFrom({ name: 'data' }, { name: 'miroir-pod-token' }), {
+        selector: ({ name }) => name,
+      }),
+      hostNetwork: fc.boolean(),
+      serviceAccountName: fc.constant('default'),
       affinity,
       nodeName: fc.constantFrom('', 'n1'),
       schedulingGates: fc.constantFrom([], [{ name: 'example.com/gate' }], [{ name: 'miroir.dev/mirror-ready' }]),

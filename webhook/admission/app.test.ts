@@ -16,6 +16,7 @@ function start(t: TestContext, deps: Partial<AdmissionDeps> = {}) {
       version: '1.2.3',
       ownNamespace: 'miroir',
       bypass: { block: undefined, require: undefined, wait: undefined },
+      sidecar: undefined,
     }),
     metrics: { reviewed: (decision) => decisions.push(decision) },
     log: silentLogger,

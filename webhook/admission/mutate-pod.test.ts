@@ -15,6 +15,7 @@ const CONTEXT: AdmissionContext = {
   version: '1.2.3',
   ownNamespace: 'miroir',
   bypass: { block: undefined, require: undefined, wait: undefined },
+  sidecar: undefined,
 };
 
 interface Parts {

@@ -1,8 +1,23 @@
-import { type Decision, GATE_MODES, type GateApplied, type GateMode, type SkipReason } from '../decision.ts';
-import { ADMITTED_ANNOTATION, GATE_ANNOTATION, GATE_APPLIED_ANNOTATION, MIRROR_LABEL } from '../labels.ts';
+import {
+  type Decision,
+  GATE_MODES,
+  type GateApplied,
+  type GateMode,
+  type SidecarApplied,
+  type SkipReason,
+} from '../decision.ts';
+import {
+  ADMITTED_ANNOTATION,
+  GATE_ANNOTATION,
+  GATE_APPLIED_ANNOTATION,
+  MIRROR_LABEL,
+  SIDECAR_ANNOTATION,
+  SIDECAR_APPLIED_ANNOTATION,
+} from '../labels.ts';
 import { gatePatch } from './gate-affinity.ts';
 import { type AddOperation, add } from './json-patch.ts';
 import type { Pod } from './pod.ts';
+import { type SidecarOptions, sidecarFor, sidecarPatch, sidecarWarnings } from './sidecar.ts';
 
 /** What decides about a pod besides the pod. */
 export interface AdmissionContext {
@@ -13,6 +28,8 @@ export interface AdmissionContext {
   readonly ownNamespace: string | undefined;
   /** Undefined: what is asked for can be had. Otherwise why not, in words for the user. */
   readonly bypass: Readonly<Record<'block' | 'require' | 'wait', string | undefined>>;
+  /** The agent for pods that ask for one; undefined: there is none to be had. */
+  readonly sidecar: SidecarOptions | undefined;
 }
 
 export interface NamespaceView {
@@ -49,12 +66,24 @@ export function mutatePod(pod: Pod, context: AdmissionContext): Mutation {
   const bypass = asked.mode === 'prefer' || asked.mode === 'off' ? undefined : context.bypass[asked.mode];
   const recorded = recordedGate(pod, asked.mode, context.version);
   const gate = recorded ?? (bypass === undefined ? asked.mode : 'bypassed');
-  const patch = [...annotationPatch(pod, gate, context.version), ...gatePatch(pod, gate)];
-  if (annotationBytes(pod, gate, context.version) > ANNOTATION_BYTES_MAX || bytesOf(patch) > PATCH_BYTES_MAX) {
+  const wish = askedSidecar(pod, context.namespace);
+  const sidecar = wish.isAsked ? sidecarFor(pod, context.sidecar) : undefined;
+  const annotations = ourAnnotations(gate, context.version, sidecar);
+  const patch = [
+    ...annotationPatch(pod, annotations),
+    ...gatePatch(pod, gate),
+    ...(sidecar === undefined ? [] : sidecarPatch(pod, context.sidecar)),
+  ];
+  if (annotationBytes(pod, annotations) > ANNOTATION_BYTES_MAX || bytesOf(patch) > PATCH_BYTES_MAX) {
     return { decision: { outcome: 'skipped', reason: 'too-large' }, patch: [], warnings: [TOO_LARGE] };
   }
-  const warnings = gate === 'bypassed' && bypass !== undefined ? [...asked.warnings, bypass] : asked.warnings;
-  return { decision: { outcome: 'admitted', gate }, patch, warnings };
+  const warnings = [
+    ...asked.warnings,
+    ...(gate === 'bypassed' && bypass !== undefined ? [bypass] : []),
+    ...wish.warnings,
+    ...(sidecar === undefined ? [] : sidecarWarnings(sidecar)),
+  ];
+  return { decision: { outcome: 'admitted', gate, ...(sidecar && { sidecar }) }, patch, warnings };
 }
 
 const TOO_LARGE =
@@ -77,22 +106,37 @@ export function reasonToSkip(
   return undefined;
 }
 
-/** The pod's word goes before its namespace's. One that is no mode is passed over: it must not decide by mistake. */
-function askedMode(pod: Pod, namespace: NamespaceView): { mode: GateMode; warnings: readonly string[] } {
+/** The pod's word goes before its namespace's. One that there is not is passed over: it must not decide by mistake. */
+function askedWord<W extends string>(
+  pod: Pod,
+  namespace: NamespaceView,
+  annotation: string,
+  words: readonly W[],
+): { word: W | undefined; warnings: readonly string[] } {
   const warnings: string[] = [];
   for (const [owner, annotations] of [
     ['pod', pod.annotations],
     [`namespace`, namespace.annotations],
   ] as const) {
-    const word = annotations?.[GATE_ANNOTATION];
-    if (word === undefined) continue;
-    const mode = GATE_MODES.find((candidate) => candidate === word);
-    if (mode !== undefined) return { mode, warnings };
+    const asked = annotations?.[annotation];
+    if (asked === undefined) continue;
+    const word = words.find((candidate) => candidate === asked);
+    if (word !== undefined) return { word, warnings };
     warnings.push(
-      `miroir: the annotation ${GATE_ANNOTATION} of the ${owner} is ${quoteForWarning(word)}, which is none of ${GATE_MODES.join(', ')}`,
+      `miroir: the annotation ${annotation} of the ${owner} is ${quoteForWarning(asked)}, which is none of ${words.join(', ')}`,
     );
   }
-  return { mode: DEFAULT_MODE, warnings };
+  return { word: undefined, warnings };
+}
+
+function askedMode(pod: Pod, namespace: NamespaceView): { mode: GateMode; warnings: readonly string[] } {
+  const { word, warnings } = askedWord(pod, namespace, GATE_ANNOTATION, GATE_MODES);
+  return { mode: word ?? DEFAULT_MODE, warnings };
+}
+
+function askedSidecar(pod: Pod, namespace: NamespaceView): { isAsked: boolean; warnings: readonly string[] } {
+  const { word, warnings } = askedWord(pod, namespace, SIDECAR_ANNOTATION, ['enabled', 'disabled']);
+  return { isAsked: word === 'enabled', warnings };
 }
 
 /**
@@ -106,8 +150,9 @@ function recordedGate(pod: Pod, asked: GateMode, version: string): GateApplied |
   return gatePatch(pod, recorded).length === 0 ? recorded : undefined;
 }
 
-function annotationPatch(pod: Pod, gate: GateApplied, version: string): readonly AddOperation[] {
-  const wanted = ourAnnotations(gate, version);
+type Annotations = Readonly<Record<string, string>>;
+
+function annotationPatch(pod: Pod, wanted: Annotations): readonly AddOperation[] {
   const path = ['metadata', 'annotations'];
   if (pod.annotations === undefined) return [add(path, wanted)];
   return Object.entries(wanted)
@@ -115,12 +160,16 @@ function annotationPatch(pod: Pod, gate: GateApplied, version: string): readonly
     .map(([key, value]) => add([...path, key], value));
 }
 
-function ourAnnotations(gate: GateApplied, version: string): Readonly<Record<string, string>> {
-  return { [ADMITTED_ANNOTATION]: version, [GATE_APPLIED_ANNOTATION]: gate };
+function ourAnnotations(gate: GateApplied, version: string, sidecar: SidecarApplied | undefined): Annotations {
+  return {
+    [ADMITTED_ANNOTATION]: version,
+    [GATE_APPLIED_ANNOTATION]: gate,
+    ...(sidecar && { [SIDECAR_APPLIED_ANNOTATION]: sidecar }),
+  };
 }
 
-function annotationBytes(pod: Pod, gate: GateApplied, version: string): number {
-  const all = Object.entries({ ...pod.annotations, ...ourAnnotations(gate, version) });
+function annotationBytes(pod: Pod, ours: Annotations): number {
+  const all = Object.entries({ ...pod.annotations, ...ours });
   return all.reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
 }
 

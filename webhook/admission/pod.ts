@@ -13,6 +13,22 @@ export interface Pod {
   /** Names; undefined when the pod has no list of them. */
   readonly schedulingGates: readonly string[] | undefined;
   readonly affinity: Affinity | undefined;
+  readonly hasServiceAccount: boolean;
+  readonly isOnHostNetwork: boolean;
+  /** What all of its containers together may use is said for the pod. */
+  readonly hasPodResources: boolean;
+  readonly containers: readonly Container[];
+  /** Undefined when the pod has no list of them. */
+  readonly initContainers: readonly Container[] | undefined;
+  /** Names; undefined when the pod has no list of them. */
+  readonly volumes: readonly string[] | undefined;
+}
+
+export interface Container {
+  readonly name: string;
+  readonly ports: readonly unknown[];
+  /** Of an init container `Always` makes a sidecar. */
+  readonly restartPolicy: unknown;
 }
 
 export interface Affinity {
@@ -75,6 +91,21 @@ function readPod(pod: Json): Pod {
     isWindows: os?.['name'] === 'windows' || nodeSelector?.['kubernetes.io/os'] === 'windows',
     schedulingGates: optional(spec['schedulingGates'], list)?.map((gate) => text(object(gate)['name'])),
     affinity: affinity && { node: optional(affinity['nodeAffinity'], readNodeAffinity) },
+    hasServiceAccount: Boolean(optional(spec['serviceAccountName'], text)),
+    isOnHostNetwork: spec['hostNetwork'] === true,
+    hasPodResources: optional(spec['resources'], object) !== undefined,
+    containers: (optional(spec['containers'], list) ?? []).map(readContainer),
+    initContainers: optional(spec['initContainers'], list)?.map(readContainer),
+    volumes: optional(spec['volumes'], list)?.map((volume) => text(object(volume)['name'])),
+  };
+}
+
+function readContainer(value: unknown): Container {
+  const { name, ports, restartPolicy } = object(value);
+  return {
+    name: text(name),
+    ports: (optional(ports, list) ?? []).map((port) => object(port)['containerPort']),
+    restartPolicy,
   };
 }
 

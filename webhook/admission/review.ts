@@ -55,10 +55,9 @@ export function formatReview({ apiVersion, uid }: Review, { decision, patch, war
   };
 }
 
-/** The apiserver puts the webhook's name before each key. */
+/** The words of the decision. The apiserver puts the webhook's name before each key. */
 function auditAnnotations(decision: Decision): Readonly<Record<string, string>> {
-  const { outcome } = decision;
-  return decision.outcome === 'admitted' ? { outcome, gate: decision.gate } : { outcome, reason: decision.reason };
+  return { ...decision };
 }
 
 export function failOpen(reason: FailReason): Mutation {

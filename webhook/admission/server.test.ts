@@ -34,6 +34,7 @@ async function start(t: TestContext, findNamespace: () => Promise<NamespaceView>
         version: '1.2.3',
         ownNamespace: 'miroir',
         bypass: { block: undefined, require: undefined, wait: undefined },
+        sidecar: undefined,
       }),
       metrics: { reviewed: () => {} },
       log: silentLogger,
