@@ -251,8 +251,8 @@ async function answerWithBlob(
     // Node sends the head with the first bytes, and these may be a while in coming.
     if (content.growth !== undefined) response.flushHeaders();
     const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
-    const sent = await sendFile({ pool: deps.pool, pace: deps.pace, failed }, content, body.range, body.sink);
-    if (sent === 'sent') deps.metrics.sentBytes.inc(body.range.end - body.range.start);
+    await sendFile({ pool: deps.pool, pace: deps.pace, failed }, content, body.range, body.sink);
+    deps.metrics.sentBytes.inc(body.sink.takenBytes);
   } finally {
     upload?.();
     await content.file.close();

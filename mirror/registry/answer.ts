@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { applyRange, type ByteRange, formatContentRange, type RangeRequest } from '../../common/http/range.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import { BLOB_MEDIA_TYPE } from '../../common/oci/media-types.ts';
-import { type BodySink, responseSink } from '../transfer/body-sink.ts';
+import { type CountingSink, responseSink } from '../transfer/body-sink.ts';
 import type { Manifest } from '../transfer/local-content.ts';
 import { type OciRefusal, ociErrorBody, refusal } from './oci-error.ts';
 
@@ -52,7 +52,7 @@ export function answerBlobHead(
   response: ServerResponse,
   blob: { readonly digest: Digest; readonly sizeBytes: number; readonly source?: string },
   asked: RangeRequest | undefined,
-): { readonly sink: BodySink; readonly range: ByteRange } | undefined {
+): { readonly sink: CountingSink; readonly range: ByteRange } | undefined {
   const { digest, sizeBytes } = blob;
   const isHead = request.method === 'HEAD';
   const applied = isHead ? 'whole' : applyRange(asked, sizeBytes);

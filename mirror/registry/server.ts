@@ -193,7 +193,8 @@ async function answerWithBlob(
   const body = answerBlobHead(request, response, blob, asked);
   if (body === undefined) return blob.close();
   const outcome = await blob.send(body.range, body.sink);
-  if (outcome === 'sent') countBytes(context, path, blob.source, body.range.end - body.range.start);
+  // Whoever was sent on resumes behind what it got here; whoever left may have thrown that away.
+  if (outcome !== 'client-gone') countBytes(context, path, blob.source, body.sink.takenBytes);
   logAnswer(context, request, path, blob.source, outcome);
 }
 

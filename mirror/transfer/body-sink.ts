@@ -15,11 +15,16 @@ export interface BodySink {
   readonly gone: AbortSignal;
 }
 
+/** A sink that tells how much of a body it took in. What was not sent before its client left is among it. */
+export interface CountingSink extends BodySink {
+  readonly takenBytes: number;
+}
+
 /** How long a client that was cut may keep its side open. containerd closes at once; nothing depends on it. */
 const LINGER_MS = 10_000;
 
 /** The sink that writes into a response whose head was written with `writeHead` and a Content-Length. */
-export function responseSink(response: ServerResponse): BodySink {
+export function responseSink(response: ServerResponse): CountingSink {
   const gone = new AbortController();
   // Writes to a client that has left fail; that it left is told by 'close'.
   response.on('error', () => {});
@@ -27,8 +32,13 @@ export function responseSink(response: ServerResponse): BodySink {
     if (!response.writableFinished) gone.abort();
   });
   if (response.destroyed) gone.abort();
+  let takenBytes = 0;
   return {
+    get takenBytes() {
+      return takenBytes;
+    },
     write: (bytes, written) => {
+      takenBytes += bytes.length;
       let pending = true;
       const once = () => {
         if (pending) written();
