@@ -2,6 +2,8 @@ import { Counter, Histogram, type Registry as MetricsRegistry } from 'prom-clien
 
 export interface TransferMetrics {
   readonly resumes: Counter;
+  readonly switches: Counter;
+  readonly left: Counter;
   readonly cuts: Counter;
   readonly gaveWay: Counter;
   readonly bans: Counter;
@@ -11,6 +13,11 @@ export function createTransferMetrics(registry: MetricsRegistry): TransferMetric
   const counter = (name: string, help: string) => new Counter({ name, help, registers: [registry] });
   return {
     resumes: counter('miroir_relay_resumes_total', 'Transfers that went on at another peer after one broke off.'),
+    switches: counter('miroir_relay_switches_total', 'Transfers that went on at a faster peer while a slow one sent.'),
+    left: counter(
+      'miroir_relay_left_total',
+      'Transfers that ended early because the registry is known to be much faster than the peers that have the rest.',
+    ),
     cuts: counter('miroir_relay_cuts_total', 'Transfers that ended early because no peer could go on.'),
     gaveWay: counter(
       'miroir_relay_gave_way_total',

@@ -1,6 +1,7 @@
 import type { Provider } from '../swarm/router.ts';
 import type { Standing } from './pick-peer.ts';
 import type { Fault } from './relay.ts';
+import type { Throughput } from './throughput.ts';
 
 export interface PeerMemoryDeps {
   readonly now: () => number;
@@ -14,6 +15,8 @@ export interface PeerMemory {
   ended(provider: Provider): void;
   /** A peer answered in so many milliseconds. */
   answered(ms: number): void;
+  /** A peer sends so fast; only at least so fast where its client takes no more. */
+  measured(provider: Provider, throughput: Pick<Throughput, 'bytesPerSecond' | 'isPeersPace'>): void;
   /** How long peers lately needed to answer, and some: whoever takes longer is late. */
   lateAfterMs(): number;
 }
@@ -32,7 +35,13 @@ interface Entry {
   penaltyAtMs: number;
   bannedUntilMs: number;
   inFlight: number;
+  /** Bytes per second, of the last look that told. */
+  rate: number | undefined;
+  rateAtMs: number;
 }
+
+/** A peer's network or disk may be busy with something else by then. */
+const RATE_FRESH_MS = 60_000;
 
 /** Half a penalty is forgotten in this time: a peer that restarts is back within a minute. */
 const HALF_LIFE_MS = 30_000;
@@ -55,12 +64,20 @@ const PENALTIES: Readonly<Record<Fault, number>> = {
   'wrong-bytes': 3,
 };
 
+const UNMEASURED = { rate: undefined, rateAtMs: 0 };
+
 export function createPeerMemory({ now }: PeerMemoryDeps): PeerMemory {
   /** In order of use, the oldest first. */
   const entries = new Map<string, Entry>();
 
   const entryOf = ({ address }: Provider): Entry => {
-    const entry = entries.get(address) ?? { penalty: 0, penaltyAtMs: now(), bannedUntilMs: 0, inFlight: 0 };
+    const entry = entries.get(address) ?? {
+      penalty: 0,
+      penaltyAtMs: now(),
+      bannedUntilMs: 0,
+      inFlight: 0,
+      ...UNMEASURED,
+    };
     entries.delete(address);
     entries.set(address, entry);
     const [oldest] = entries.keys();
@@ -73,11 +90,27 @@ export function createPeerMemory({ now }: PeerMemoryDeps): PeerMemory {
 
   const faded = (entry: Entry) => entry.penalty * 0.5 ** ((now() - entry.penaltyAtMs) / HALF_LIFE_MS);
 
+  const rateOf = (entry: Entry | undefined) =>
+    entry !== undefined && now() - entry.rateAtMs < RATE_FRESH_MS ? entry.rate : undefined;
+
+  const standing = ({ address }: Provider): Standing => {
+    const entry = entries.get(address);
+    if (entry === undefined) return { penalty: 0, inFlight: 0, isBanned: false, bytesPerSecond: undefined };
+    return {
+      penalty: faded(entry),
+      inFlight: entry.inFlight,
+      isBanned: entry.bannedUntilMs > now(),
+      bytesPerSecond: rateOf(entry),
+    };
+  };
+
   return {
-    standing: ({ address }) => {
-      const entry = entries.get(address);
-      if (entry === undefined) return { penalty: 0, inFlight: 0, isBanned: false };
-      return { penalty: faded(entry), inFlight: entry.inFlight, isBanned: entry.bannedUntilMs > now() };
+    standing,
+    measured: (provider, { bytesPerSecond, isPeersPace }) => {
+      const entry = entryOf(provider);
+      if (!isPeersPace && bytesPerSecond < (rateOf(entry) ?? 0)) return;
+      entry.rate = bytesPerSecond;
+      entry.rateAtMs = now();
     },
     blame: (provider, fault) => {
       if (PENALTIES[fault] === 0) return;

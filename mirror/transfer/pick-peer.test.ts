@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Provider } from '../swarm/router.ts';
 import { createPeerMemory } from './peer-memory.ts';
-import { orderPeers } from './pick-peer.ts';
+import { fasterPeer, orderPeers } from './pick-peer.ts';
 import type { Fault } from './relay.ts';
 
 const [A, B, C] = ['a', 'b', 'c'].map((peerId): Provider => ({ peerId, address: `${peerId}:1` })) as [
@@ -92,4 +92,67 @@ test('one that sent wrong bytes is left alone for ten minutes', () => {
   const after = order();
 
   assert.deepEqual([before, after], ['bc', 'abc']);
+});
+
+const megabytes = (count: number) => ({ bytesPerSecond: count * 1e6, isPeersPace: true });
+
+test('one that sent several times slower than another is asked last, until that is long ago', () => {
+  const { memory, order, nowMs } = remember();
+  memory.measured(A, megabytes(5));
+  memory.measured(B, megabytes(100));
+  memory.measured(C, megabytes(50));
+
+  assert.equal(order(), 'bca');
+  nowMs.value = 61_000;
+  assert.equal(order(), 'abc');
+});
+
+test('one that sent slower than registries do is asked after those of whom nothing is known', () => {
+  const { memory, order } = remember();
+  memory.measured(A, megabytes(9));
+  assert.equal(order(), 'bca');
+
+  memory.measured(A, megabytes(11));
+  assert.equal(order(), 'abc');
+});
+
+test('one whose client was slow is no slower for that', () => {
+  const { memory, order } = remember();
+  memory.measured(A, megabytes(100));
+  memory.measured(B, megabytes(100));
+
+  memory.measured(A, { ...megabytes(5), isPeersPace: false });
+
+  assert.equal(order(), 'abc');
+});
+
+for (const { title, rates, slow, faster } of [
+  { title: 'the fastest of those that are known to be faster', rates: { b: 60, c: 90 }, slow: 20, faster: C },
+  { title: 'nobody who is only somewhat faster', rates: { b: 50, c: 40 }, slow: 20, faster: undefined },
+  { title: 'nobody unknown while it is as fast as registries are', rates: { b: 50 }, slow: 20, faster: undefined },
+  { title: 'somebody unknown when it is slower than that', rates: { b: 20 }, slow: 8, faster: C },
+]) {
+  test(`instead of a slow peer goes on ${title}`, () => {
+    const { memory } = remember();
+    for (const peer of [B, C]) {
+      const rate = (rates as Record<string, number>)[peer.peerId];
+      if (rate !== undefined) memory.measured(peer, megabytes(rate));
+    }
+
+    assert.deepEqual(
+      fasterPeer(slow * 1e6, [B, C], (provider) => memory.standing(provider)),
+      faster,
+    );
+  });
+}
+
+test('nobody with a fault goes on instead of a slow peer', () => {
+  const { memory } = remember();
+  memory.measured(B, megabytes(100));
+  memory.blame(B, 'broke-off');
+
+  assert.equal(
+    fasterPeer(1e6, [B], (provider) => memory.standing(provider)),
+    undefined,
+  );
 });

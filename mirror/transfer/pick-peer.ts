@@ -7,13 +7,22 @@ export interface Standing {
   /** Transfers from it that are running now. */
   readonly inFlight: number;
   readonly isBanned: boolean;
+  /** How fast it sent lately; undefined when it did not. */
+  readonly bytesPerSecond: number | undefined;
 }
+
+/** Less of a difference comes and goes with what else a network carries. */
+export const FASTER_FACTOR = 3;
+
+/** What a peer of which nothing is known is taken for: registries are about as fast, so that one three times slower lets it be tried. */
+const UNKNOWN_BYTES_PER_SECOND = 30_000_000;
 
 /** A peer with more than this is left alone until it has faded. One slip is forgiven; a broken transfer is not at once. */
 const PENALTY_MAX = 2;
 
 /**
- * The order in which to ask providers: those without faults first, then those that do least for this node now, then by
+ * The order in which to ask providers: those without faults first, those that sent several times slower than
+ * another one last among them, then those that do least for this node now, then by
  * chance, so that the nodes of a cluster spread over the holders. Those that would likely fail are left out.
  */
 export function orderPeers(
@@ -21,15 +30,41 @@ export function orderPeers(
   standing: (provider: Provider) => Standing,
   random: () => number,
 ): Provider[] {
-  return providers
+  const able = providers
     .map((provider) => ({ provider, ...standing(provider), tie: random() }))
-    .filter(({ isBanned, penalty }) => !isBanned && penalty <= PENALTY_MAX)
-    .sort((a, b) => faultClass(a.penalty) - faultClass(b.penalty) || a.inFlight - b.inFlight || a.tie - b.tie)
+    .filter(({ isBanned, penalty }) => !isBanned && penalty <= PENALTY_MAX);
+  const best = Math.max(0, ...able.map(likelyRate));
+  const isSlow = ({ bytesPerSecond = best }: Standing) => Number(bytesPerSecond * FASTER_FACTOR < best);
+  return able
+    .sort(
+      (a, b) =>
+        faultClass(a.penalty) - faultClass(b.penalty) ||
+        isSlow(a) - isSlow(b) ||
+        a.inFlight - b.inFlight ||
+        a.tie - b.tie,
+    )
     .map(({ provider }) => provider);
 }
 
+/** Who of those that have it is likely to send several times as fast; undefined for nobody. */
+export function fasterPeer(
+  bytesPerSecond: number,
+  candidates: readonly Provider[],
+  standing: (provider: Provider) => Standing,
+): Provider | undefined {
+  const [best] = candidates
+    .map((provider) => ({ provider, ...standing(provider) }))
+    .filter(isAble)
+    .sort((a, b) => likelyRate(b) - likelyRate(a));
+  return best !== undefined && likelyRate(best) > bytesPerSecond * FASTER_FACTOR ? best.provider : undefined;
+}
+
+function likelyRate({ bytesPerSecond = UNKNOWN_BYTES_PER_SECOND }: Standing): number {
+  return bytesPerSecond;
+}
+
 /** Whether a peer that others name is worth a try: one that failed within half a minute would be tried again and again. */
-export function isAble({ isBanned, penalty }: Standing): boolean {
+export function isAble({ isBanned, penalty }: Pick<Standing, 'isBanned' | 'penalty'>): boolean {
   return !isBanned && penalty < 0.5;
 }
 

@@ -20,6 +20,8 @@ export interface RelayState {
   readonly offset: number;
   /** Whose bytes are among them. */
   readonly sources: readonly Provider[];
+  /** How often somebody faster was asked to go on. */
+  readonly switches: number;
   /** The client was told that its request succeeds; the first byte went with it. */
   readonly isHeadSent: boolean;
   readonly phase: 'running' | 'verifying' | 'over';
@@ -57,6 +59,8 @@ export type RelayEvent =
   | { readonly type: 'failed'; readonly attempt: number; readonly fault: Fault }
   /** It has not answered in the time that peers usually need. */
   | { readonly type: 'late'; readonly attempt: number }
+  /** Somebody in the queue is likely to be much faster than who sends. */
+  | { readonly type: 'slow'; readonly attempt: number; readonly faster: Provider }
   | { readonly type: 'verified'; readonly isRight: boolean }
   /** The time in which a first byte is of use is over. */
   | { readonly type: 'deadline' }
@@ -86,6 +90,7 @@ export type RelayAction =
   | { readonly type: 'verify' }
   | { readonly type: 'blame'; readonly provider: Provider; readonly fault: Fault }
   | { readonly type: 'resumed' }
+  | { readonly type: 'switched' }
   | { readonly type: 'finish' }
   | { readonly type: 'cut' }
   | { readonly type: 'give-up' };
@@ -103,6 +108,9 @@ export function needsMore({ phase, queue, attempts }: RelayState): boolean {
 /** How many peers are asked at a time for a first byte: the second one when the first is late, and whoever answers first sends. */
 const ATTEMPTS_MAX = 2;
 
+/** Where all are slow, as the network between them is, nothing is won by going from one to the next. */
+const SWITCHES_MAX = 3;
+
 export function startRelay(plan: RelayPlan): RelayState {
   return {
     plan,
@@ -112,6 +120,7 @@ export function startRelay(plan: RelayPlan): RelayState {
     attemptCount: 0,
     offset: plan.start,
     sources: [],
+    switches: 0,
     isHeadSent: false,
     phase: 'running',
   };
@@ -132,6 +141,8 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
       return takeFailure(state, event.attempt, event.fault);
     case 'late':
       return takeDelay(state, event.attempt);
+    case 'slow':
+      return takeSlowness(state, event.attempt, event.faster);
     case 'verified':
       return takeVerdict(state, event.isRight);
     case 'deadline':
@@ -170,6 +181,23 @@ function takeDelay(state: RelayState, id: number): RelayStep {
   if (state.phase === 'verifying') return { state, actions: [] };
   const attempts = state.attempts.map((one) => (one.id === id ? { ...one, isLate: true } : one));
   return askNext({ ...state, attempts });
+}
+
+/** Whoever was slow is no worse than nobody: it is asked again when the others come to nothing. */
+function takeSlowness(state: RelayState, id: number, faster: Provider): RelayStep {
+  const slow = state.attempts.find((one) => one.id === id && one.isChosen);
+  const isOfUse = state.isHeadSent && state.phase === 'running' && state.switches < SWITCHES_MAX;
+  if (slow === undefined || !isOfUse || !state.queue.includes(faster)) return { state, actions: [] };
+  const others = state.queue.filter((one) => one !== faster);
+  return askNext(
+    {
+      ...state,
+      attempts: state.attempts.filter((one) => one !== slow),
+      queue: [faster, ...others, slow.provider],
+      switches: state.switches + 1,
+    },
+    [{ type: 'cancel', attempt: id }, { type: 'switched' }],
+  );
 }
 
 function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {

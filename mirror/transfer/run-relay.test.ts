@@ -47,7 +47,7 @@ test('a peer that is late is not waited for: the next one is asked beside it, an
     client,
     peers: createPeerMemory({ now: Date.now }),
     log: silentLogger,
-    metrics: { resumes: count, cuts: count, bans: count } as never,
+    metrics: { resumes: count, switches: count, left: count, cuts: count, bans: count } as never,
   };
   const find = async function* () {
     yield [SILENT, QUICK];

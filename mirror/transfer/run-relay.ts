@@ -6,6 +6,7 @@ import type { BodySink } from './body-sink.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerBody, PeerClient } from './peer-client.ts';
 import type { PeerMemory } from './peer-memory.ts';
+import { fasterPeer } from './pick-peer.ts';
 import {
   type Fault,
   needsMore,
@@ -16,6 +17,7 @@ import {
   stepRelay,
 } from './relay.ts';
 import type { SendOutcome } from './send-file.ts';
+import { createThroughputMeter, type ThroughputMeter } from './throughput.ts';
 
 export interface RunRelayDeps {
   readonly client: PeerClient;
@@ -28,6 +30,15 @@ export interface RunRelayOptions {
   readonly plan: RelayPlan;
   /** From the request to the first byte for the client. */
   readonly firstByteTimeoutMs: number;
+  /** What else there is than peers, once the client has its first byte. */
+  readonly registry?: RegistryInstead;
+}
+
+/** The registry, to which the client is left when all peers are slow. */
+export interface RegistryInstead {
+  isFaster(bytesPerSecond: number): boolean;
+  /** The client is about to ask again, and is to be sent there. */
+  leave(): void;
 }
 
 /** How it went so far. */
@@ -54,6 +65,16 @@ export interface RelayedContent {
   cancel(): void;
 }
 
+/** How long a peer sends before it is compared with others: a slow start is over by then. */
+const LOOK_MS = 1000;
+
+/** What came faster than it can be looked at tells a pace too, when it was not only what was on its way. */
+const TOLD_BYTES_MIN = 1024 * 1024;
+
+/** A hiccup is no pace, and what is nearly done costs least where it is. */
+const SLOW_LOOKS_MAX = 2;
+const SECONDS_LEFT_MIN = 3;
+
 interface Chunk {
   readonly bytes: Uint8Array;
   readonly release: () => void;
@@ -62,7 +83,7 @@ interface Chunk {
 /** Runs the relay machine with real peers. Resolves when the first byte is here, or with undefined when none can be had. */
 export function runRelay(
   deps: RunRelayDeps,
-  { plan, firstByteTimeoutMs }: RunRelayOptions,
+  { plan, firstByteTimeoutMs, registry }: RunRelayOptions,
   request: ContentRequest,
   find: Find,
   signal: AbortSignal,
@@ -82,6 +103,8 @@ export function runRelay(
   let ended: 'finish' | 'cut' | undefined;
   let isToGiveWay = false;
   let wantMore = () => {};
+  let looks: NodeJS.Timeout | undefined;
+  let slowLooks = 0;
   const answer = Promise.withResolvers<RelayedContent | undefined>();
   const outcome = Promise.withResolvers<SendOutcome>();
 
@@ -140,6 +163,8 @@ export function runRelay(
         return blame(action.provider, action.fault);
       case 'resumed':
         return deps.metrics.resumes.inc();
+      case 'switched':
+        return deps.metrics.switches.inc();
       case 'finish':
       case 'cut':
         return finish(action.type);
@@ -169,9 +194,22 @@ export function runRelay(
   };
 
   const read = (attempt: number) => {
+    const meter = createThroughputMeter(() => performance.now());
+    clearInterval(looks);
+    looks = setInterval(() => look(attempt, meter), LOOK_MS);
     bodies.get(attempt)?.pipe({
-      chunk: (bytes, release) => dispatch({ type: 'chunk', attempt, byteCount: bytes.length }, { bytes, release }),
-      end: () => settle(attempt),
+      chunk: (bytes, release) => {
+        meter.arrived(bytes.length);
+        const taken = () => {
+          meter.taken();
+          release();
+        };
+        dispatch({ type: 'chunk', attempt, byteCount: bytes.length }, { bytes, release: taken });
+      },
+      end: () => {
+        measure(attempt, meter, TOLD_BYTES_MIN);
+        settle(attempt);
+      },
       failed: (error) => {
         const provider = asked.get(attempt);
         settle(attempt);
@@ -180,6 +218,35 @@ export function runRelay(
         dispatch({ type: 'failed', attempt, fault: fault === 'unavailable' ? 'broke-off' : fault });
       },
     });
+  };
+
+  /** One that is receiving itself is as slow as who sends to it: that says nothing of its own pace. */
+  const measure = (attempt: number, meter: ThroughputMeter, bytesMin: number) => {
+    const provider = asked.get(attempt);
+    const throughput = meter.look();
+    if (provider === undefined || provider.isReceiving === true || throughput.byteCount < bytesMin) return undefined;
+    deps.peers.measured(provider, throughput);
+    return throughput;
+  };
+
+  const look = (attempt: number, meter: ThroughputMeter) => {
+    const throughput = measure(attempt, meter, 0);
+    if (throughput?.isPeersPace !== true) return;
+    const holders = state.queue.filter(({ isReceiving }) => isReceiving !== true);
+    const faster = fasterPeer(throughput.bytesPerSecond, holders, (one) => deps.peers.standing(one));
+    if (faster === undefined) return leaveIfSlow(throughput.bytesPerSecond);
+    deps.log.debug('peer is slow', { ...throughput, faster: faster.address });
+    dispatch({ type: 'slow', attempt, faster });
+  };
+
+  const leaveIfSlow = (bytesPerSecond: number) => {
+    slowLooks = registry?.isFaster(bytesPerSecond) === true ? slowLooks + 1 : 0;
+    const bytesLeft = (state.size?.end ?? 0) - state.offset;
+    if (registry === undefined || slowLooks < SLOW_LOOKS_MAX || bytesLeft < bytesPerSecond * SECONDS_LEFT_MIN) return;
+    registry.leave();
+    deps.metrics.left.inc();
+    isToGiveWay = true;
+    dispatch({ type: 'give-way' });
   };
 
   const settle = (attempt: number) => {
@@ -257,6 +324,7 @@ export function runRelay(
 
   const close = () => {
     clearTimeout(deadline);
+    clearInterval(looks);
     signal.removeEventListener('abort', gone);
     over.abort();
     answer.resolve(undefined);

@@ -1,15 +1,16 @@
 import { hasCode, MiroirError } from '../../common/errors.ts';
-import { applyRange, type ByteRange, type RangeRequest } from '../../common/http/range.ts';
+import { applyRange, type RangeRequest } from '../../common/http/range.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import { MANIFEST_BYTES_MAX } from '../../common/oci/media-types.ts';
 import type { TagReference } from '../../common/oci/reference.ts';
-import type { OpenContent, Store, TagRecord } from '../store/store.ts';
+import type { Store, TagRecord } from '../store/store.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import { createChunks } from './chunks.ts';
 import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
+import { type FoundBlob, localBlob, relayedBlob, type Source } from './found-blob.ts';
 import { holdSlot } from './hold-slot.ts';
 import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
@@ -18,9 +19,9 @@ import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
 import { after, only, without } from './provider-batches.ts';
+import { createRegistryPace } from './registry-pace.ts';
 import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
-import { type SendOutcome, sendFile } from './send-file.ts';
 import { createSlots } from './slots.ts';
 import { cannotPostpone, findSources, type Postpone } from './sources.ts';
 import { createUnconfirmed } from './unconfirmed.ts';
@@ -46,21 +47,9 @@ export interface TransferOptions {
   readonly firstByteTimeoutMs?: number;
 }
 
-export type Source = 'local' | 'peer';
-
 export interface FoundManifest {
   readonly manifest: Manifest;
   readonly source: Source;
-}
-
-/** A blob that can be sent. Its `send` is called once, or its `close` is. */
-export interface FoundBlob {
-  readonly digest: Digest;
-  readonly sizeBytes: number;
-  readonly source: Source;
-  /** Sends the bytes that were asked for; the range is of the whole when none was. */
-  send(range: ByteRange, sink: BodySink): Promise<SendOutcome>;
-  close(): Promise<void>;
 }
 
 export type NamedContent = Omit<ContentRequest, 'kind'>;
@@ -136,6 +125,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     },
   });
   const firstBytes = createFirstBytes({ now });
+  const registryPace = createRegistryPace({ now });
   const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
   const chunks = createChunks();
@@ -232,6 +222,11 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const expectedSize = async ({ digest, isForStore }: WantedContent) =>
     sizes.of(digest) ?? (isForStore ? await holding.sizeOf(digest) : undefined);
 
+  const fetches = async (wanted: WantedContent) => {
+    const sizeBytes = await expectedSize(wanted);
+    if (sizeBytes !== undefined) registryPace.led(wanted.digest, sizeBytes, wanted.registry);
+  };
+
   const relay = async (
     wanted: WantedContent,
     bounds: { readonly start: number; readonly end?: number; readonly verifies: boolean },
@@ -240,7 +235,11 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   ) => {
     const sizeBytes = await expectedSize(wanted);
     const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, sizeBytes };
-    const relayOptions = { plan, firstByteTimeoutMs: waitMs(wanted) };
+    const registry = {
+      isFaster: (rate: number) => wanted.isForStore && registryPace.isFaster(wanted.digest, wanted.registry, rate),
+      leave: () => registryPace.leave(wanted.digest),
+    };
+    const relayOptions = { plan, firstByteTimeoutMs: waitMs(wanted), registry };
     return runRelay(relayDeps, relayOptions, { ...wanted, kind: 'blob' }, find, signal);
   };
 
@@ -248,6 +247,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     if (wanted.isForStore) chunks.seen(asked);
     if (wanted.isForStore && chunks.mayBegin(asked)) {
       log.debug('left to the registry: the rest of it may be asked for in chunks', { digest: wanted.digest });
+      return undefined;
+    }
+    if (wanted.isForStore && registryPace.takeLeft(wanted.digest)) {
+      log.debug('left to the registry: who has the rest of it is slow', { digest: wanted.digest });
       return undefined;
     }
     const bounds = await absoluteRange(asked, async () => (await blobSize(wanted, signal))?.sizeBytes);
@@ -263,7 +266,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     const content = await (wanted.isForStore && !chunks.areFetched()
       ? holdSlot(holding, part, begin, signal)
       : begin(signal, cannotPostpone));
-    if (content === undefined && wanted.isForStore) slots.led(wanted.digest);
+    if (content === undefined && wanted.isForStore) {
+      slots.led(wanted.digest);
+      if (asked === undefined) void fetches(wanted);
+    }
     if (content === undefined) return undefined;
     const wasSent = () => {
       if (wanted.isForStore && content.end === content.sizeBytes) unconfirmed.sent(wanted.digest, content.sources());
@@ -307,9 +313,11 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     arrived: (digest) => {
       unconfirmed.arrived(digest);
       firstBytes.came(digest);
+      registryPace.arrived(digest);
     },
     begun: (digest) => {
       slots.begun(digest);
+      registryPace.begun(digest);
       firstBytes.came(digest);
     },
     ended: (digest) => slots.over(digest),
@@ -319,37 +327,6 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
 function every(ms: number, callback: () => void): () => void {
   const timer = setInterval(callback, ms).unref();
   return () => clearInterval(timer);
-}
-
-function localBlob({ pool, log }: TransferDeps, { digest, sizeBytes, file }: OpenContent): FoundBlob {
-  const failed = (error: unknown) => log.warn('content could not be read to its end', { digest, error });
-  return {
-    digest,
-    sizeBytes,
-    source: 'local',
-    send: async (range, sink) => {
-      try {
-        return await sendFile({ pool, failed }, { file }, range, sink);
-      } finally {
-        await file.close();
-      }
-    },
-    close: () => file.close(),
-  };
-}
-
-function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => void): FoundBlob {
-  return {
-    digest,
-    sizeBytes: content.sizeBytes,
-    source: 'peer',
-    send: async (_range, sink) => {
-      const outcome = await content.send(sink);
-      if (outcome === 'sent') wasSent();
-      return outcome;
-    },
-    close: async () => content.cancel(),
-  };
 }
 
 /** A relay needs to know where it starts. Only the last bytes of something need its size for that. */

@@ -31,6 +31,8 @@ interface World {
   readonly deadlineAt: number;
   readonly clientGoneAt: number;
   readonly giveWayAt: number;
+  /** After which events who sends is found to be slow, and which of those that wait is said to be faster. */
+  readonly slowAt: readonly number[];
   /** How many providers are found with each answer of the lookup. */
   readonly batchSize: number;
 }
@@ -75,6 +77,7 @@ const world: fc.Arbitrary<World> = fc
     deadlineAt: fc.oneof(fc.constant(NEVER), fc.nat({ max: 20 })),
     clientGoneAt: fc.oneof(fc.constant(NEVER), fc.constant(NEVER), fc.nat({ max: 20 })),
     giveWayAt: fc.oneof(fc.constant(NEVER), fc.constant(NEVER), fc.nat({ max: 20 })),
+    slowAt: fc.array(fc.nat({ max: 30 }), { maxLength: 6 }),
     batchSize: fc.integer({ min: 1, max: 3 }),
   })
   .map(({ size, start, length, keepBytesMax, verifies, ...rest }) => {
@@ -88,7 +91,7 @@ const world: fc.Arbitrary<World> = fc
   });
 
 /** Plays a world against the machine, and holds it to what an event loop may rely on. */
-function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, batchSize }: World): Outcome {
+function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, slowAt, batchSize }: World): Outcome {
   const providers = scripts.map((_, index): Provider => ({ peerId: `p${index}`, address: `10.0.0.${index}:1` }));
   let state: RelayState = startRelay(plan);
   const received: number[] = [];
@@ -136,6 +139,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
       case 'blame':
         return void blames.push(action);
       case 'resumed':
+      case 'switched':
         return;
       case 'finish':
       case 'cut':
@@ -182,6 +186,12 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
     step({ type: 'chunk', attempt, byteCount: count }, bytes);
   };
 
+  const slow = (count: number) => {
+    const attempt = state.attempts.find(({ isChosen }) => isChosen)?.id ?? 0;
+    const faster = state.queue[count % state.queue.length] ?? providers[0];
+    if (faster !== undefined) step({ type: 'slow', attempt, faster });
+  };
+
   for (let from = 0; from < providers.length; from += batchSize) {
     pending.push({ event: { type: 'found', providers: providers.slice(from, from + batchSize) } });
   }
@@ -191,6 +201,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, bat
     if (count === clientGoneAt) step({ type: 'client-gone' });
     else if (count === deadlineAt) step({ type: 'deadline' });
     else if (count === giveWayAt) step({ type: 'give-way' });
+    else if (slowAt.includes(count)) slow(count);
     else {
       const next = pending.shift();
       assert.ok(next, 'it never waits for something that cannot come');

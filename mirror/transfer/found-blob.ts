@@ -1,0 +1,56 @@
+import type { ByteRange } from '../../common/http/range.ts';
+import type { Logger } from '../../common/log.ts';
+import type { Digest } from '../../common/oci/digest.ts';
+import type { OpenContent } from '../store/store.ts';
+import type { BodySink } from './body-sink.ts';
+import type { BufferPool } from './buffer-pool.ts';
+import type { RelayedContent } from './run-relay.ts';
+import { type SendOutcome, sendFile } from './send-file.ts';
+
+export type Source = 'local' | 'peer';
+
+/** A blob that can be sent. Its `send` is called once, or its `close` is. */
+export interface FoundBlob {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly source: Source;
+  /** Sends the bytes that were asked for; the range is of the whole when none was. */
+  send(range: ByteRange, sink: BodySink): Promise<SendOutcome>;
+  close(): Promise<void>;
+}
+
+interface LocalBlobDeps {
+  readonly pool: BufferPool;
+  readonly log: Logger;
+}
+
+export function localBlob({ pool, log }: LocalBlobDeps, { digest, sizeBytes, file }: OpenContent): FoundBlob {
+  const failed = (error: unknown) => log.warn('content could not be read to its end', { digest, error });
+  return {
+    digest,
+    sizeBytes,
+    source: 'local',
+    send: async (range, sink) => {
+      try {
+        return await sendFile({ pool, failed }, { file }, range, sink);
+      } finally {
+        await file.close();
+      }
+    },
+    close: () => file.close(),
+  };
+}
+
+export function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => void): FoundBlob {
+  return {
+    digest,
+    sizeBytes: content.sizeBytes,
+    source: 'peer',
+    send: async (_range, sink) => {
+      const outcome = await content.send(sink);
+      if (outcome === 'sent') wasSent();
+      return outcome;
+    },
+    close: async () => content.cancel(),
+  };
+}

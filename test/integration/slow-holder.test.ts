@@ -1,0 +1,98 @@
+/** A holder whose network is busy with something else: who is faster goes on where it is slow, another holder or the registry. */
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { createLab, type Lab } from '../lab/lab.ts';
+import { until } from '../lab/namespace.ts';
+import type { LabNode } from '../lab/node.ts';
+import type { PushedImage } from '../lab/push.ts';
+
+const DEADLINE_MS = 120_000;
+/** The layers would take it a quarter of a minute. */
+const SLOW_BYTES_PER_SECOND = 6_000_000;
+const LAYER_BYTES = 30_000_000;
+/** A manifest and a config. */
+const SMALL_BYTES = 10_000;
+const SENT = 'miroir_peer_sent_bytes_total';
+/** As many as containerd gets at a time: a mirror spreads them over all who hold them, the slow one included. */
+const SPEC = { layers: Array.from({ length: 3 }, () => ({ bytes: LAYER_BYTES })) };
+/** Of an image: a tag, a manifest, a config and the layers. */
+const KEYS = 3 + SPEC.layers.length;
+
+async function metric(node: LabNode, name: string): Promise<number> {
+  const { body } = await node.fetch('http://127.0.0.1:29984/metrics');
+  const values = body.matchAll(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'gm'));
+  return values.reduce((sum, [, value]) => sum + Number(value), 0);
+}
+
+async function startLab(t: TestContext, containerds: readonly string[], signal: AbortSignal): Promise<Lab> {
+  const lab = await createLab({ nodes: containerds.map((containerd) => ({ containerd })) }, signal);
+  t.after(() => lab.down());
+  await Promise.all(lab.nodes.map((node) => node.configure()));
+  await Promise.all(lab.nodes.map((node) => node.startMirror([], signal)));
+  return lab;
+}
+
+/** Has nodes pull images, until the others can know. */
+async function hold(nodes: readonly LabNode[], images: readonly PushedImage[], signal: AbortSignal): Promise<void> {
+  for (const { reference } of images) await Promise.all(nodes.map((node) => node.pull(reference, {}, signal)));
+  for (const node of nodes) {
+    const keys = images.length * KEYS;
+    await until(async () => (await metric(node, 'miroir_swarm_keys_advertised')) >= keys, signal);
+  }
+}
+
+for (const puller of ['1.6.20', '2.4']) {
+  test(`containerd ${puller} pulls from two holders, and one of them is slow: the other one goes on`, async (t) => {
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    const lab = await startLab(t, ['2.4', '1.6.20', puller], signal);
+    const [slow, fast, node] = lab.nodes as readonly [LabNode, LabNode, LabNode];
+    const first = await lab.upstream.push('team/app:v1', { seed: 'first', ...SPEC });
+    const second = await lab.upstream.push('team/other:v1', { seed: 'second', ...SPEC });
+    await hold([slow, fast], [first, second], signal);
+    await slow.limitRate({ send: SLOW_BYTES_PER_SECOND }, signal);
+    await lab.upstream.resetStats();
+    const sentBefore = await metric(slow, SENT); // To the other holder.
+
+    const { ms } = await node.pull(first.reference, {}, signal);
+
+    const sentBySlow = (await metric(slow, SENT)) - sentBefore;
+    t.diagnostic(`${Math.round(ms)} ms, ${sentBySlow} bytes of the slow holder's`);
+    assert.ok((await metric(node, 'miroir_relay_switches_total')) > 0);
+    assert.ok(sentBySlow < LAYER_BYTES, `${sentBySlow} bytes came of it`);
+
+    await node.pull(second.reference, {}, signal);
+
+    const sentAfter = (await metric(slow, SENT)) - sentBefore;
+    assert.ok(sentAfter - sentBySlow < SMALL_BYTES, `${sentAfter - sentBySlow} more bytes came of it`);
+    assert.equal(await sentByRegistry(lab), 0);
+  });
+
+  test(`containerd ${puller} pulls from a slow holder alone, and the registry is known to be fast`, async (t) => {
+    const signal = AbortSignal.timeout(DEADLINE_MS);
+    const lab = await startLab(t, ['2.4', puller], signal);
+    const [slow, node] = lab.nodes as readonly [LabNode, LabNode];
+    const [known, first, second] = (await Promise.all(
+      ['known', 'first', 'second'].map((seed) => lab.upstream.push(`team/${seed}:v1`, { seed, ...SPEC })),
+    )) as [PushedImage, PushedImage, PushedImage];
+    await hold([slow], [first, second], signal);
+    await node.pull(known.reference, {}, signal);
+    await slow.limitRate({ send: SLOW_BYTES_PER_SECOND }, signal);
+    await lab.upstream.resetStats();
+
+    const { ms } = await node.pull(first.reference, {}, signal);
+
+    const sent = await sentByRegistry(lab);
+    t.diagnostic(`${Math.round(ms)} ms, ${sent} bytes of the registry's`);
+    assert.ok(sent > 0 && sent < 3 * LAYER_BYTES, 'the registry gave the rest');
+    assert.ok((await metric(node, 'miroir_relay_left_total')) > 0);
+
+    await lab.upstream.stop();
+
+    await node.pull(second.reference, {}, signal);
+  });
+}
+
+async function sentByRegistry({ upstream }: Lab): Promise<number> {
+  const { log } = await upstream.stats();
+  return log.reduce((sum, { kind, bytes }) => sum + (kind === 'blob' ? bytes : 0), 0);
+}
