@@ -95,9 +95,9 @@ export const POD_SETTINGS = {
   sidecarResources: withDefault({
     commands: ['webhook'],
     kind: resources,
-    default: 'requests.cpu=5m,requests.memory=64Mi,limits.memory=128Mi',
+    default: 'requests.cpu=5m,requests.memory=64Mi,limits.memory=256Mi',
     help: 'What an agent in a pod asks for, and may use',
-    example: 'requests.cpu=5m,limits.cpu=1,limits.memory=128Mi',
+    example: 'requests.cpu=5m,limits.cpu=1,limits.memory=256Mi',
   }),
   sidecarFlags: optional({
     commands: ['webhook'],

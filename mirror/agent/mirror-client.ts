@@ -45,6 +45,7 @@ export function createMirrorClient(
 ): MirrorClient {
   const agent = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX });
   let pausedUntil = Number.NEGATIVE_INFINITY;
+  let isAnswering = true;
 
   function send(request: MirrorRequest, text: string, signal: AbortSignal): Promise<IncomingMessage> {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
@@ -76,10 +77,15 @@ export function createMirrorClient(
     ask: async (request, signal) => {
       if (now() < pausedUntil) return undefined;
       try {
-        return await send(request, await token(), signal);
+        const answered = await send(request, await token(), signal);
+        isAnswering = true;
+        return answered;
       } catch (error) {
-        if (!signal.aborted)
+        // Once, until it answers again: it is asked often while it is waited for.
+        if (isAnswering && !signal.aborted) {
           log.warn('The mirror of the node does not answer', { mirror: formatHostPort(mirror), error });
+          isAnswering = false;
+        }
         return undefined;
       }
     },

@@ -11,7 +11,7 @@ import { type Prometheus, startPrometheus } from './prometheus.ts';
 export const NAMESPACE = 'miroir';
 const TAG = 'localhost/miroir:dev';
 /** Where nobody counts. */
-const REPOSITORY = 'upstream.lab:5001/miroir';
+export const REPOSITORY = 'upstream.lab:5001/miroir';
 
 /** Twice what is promised, so that a busy machine is told by a figure and not by a fault. */
 const READY_MS = 120_000;
@@ -52,6 +52,7 @@ export async function installCluster(nodes: readonly string[], signal: AbortSign
       `image.repository=${REPOSITORY}`,
       'registries={upstream.lab:5000=http://upstream.lab:5000}',
       'webhook.extraArgs={--verdict-interval=2s}',
+      'sidecar.enabled=true',
     ];
     await release('install', 'miroir', CHART, '--create-namespace', ...values.map((value) => `--set=${value}`));
     const soon = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);

@@ -8,6 +8,7 @@ import type { MirrorReport } from '../../cli/read-status.ts';
 import { CHART } from '../lab/cluster/helm.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
+import { runBuilder } from './builder-pod.ts';
 import { deploy, failedPulls } from './deployment.ts';
 import { certsOf, installCluster } from './installed-cluster.ts';
 import { createPullSecrets, runPodShapes } from './pod-shapes.ts';
@@ -88,6 +89,26 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     assert.ok(pods.length >= PODS);
     for (const { metadata } of pods) assert.equal(metadata.annotations?.['miroir.dev/gate-applied'], 'block');
   });
+
+  await t.test(
+    'a pod that pulls by itself gets from its agent what another node has, and asks no registry',
+    async (builder) => {
+      const [holder, node] = lab.nodes;
+      assert.ok(holder && node);
+      const image = await lab.upstream.push('team/base:v1', { seed: 'base', layers: LAYERS }, signal);
+      await holder.pull(image.reference);
+      await lab.upstream.resetStats();
+
+      const byDigest = `${lab.upstream.host}/team/base@${image.digest}`;
+      const { exitCode, sources, ms } = await runBuilder(cluster, { image: byDigest, node }, signal);
+
+      builder.diagnostic(`over ${Math.round(ms)} ms after its creation`);
+      assert.equal(exitCode, 0);
+      assert.ok(sources.length > LAYERS.length && sources.every((source) => source === 'peer'), sources.join());
+      const { manifestGets, blobGets } = await lab.upstream.stats();
+      assert.deepEqual({ manifestGets, blobGets }, { manifestGets: 0, blobGets: 0 });
+    },
+  );
 
   await t.test('miroir status tells by way of the apiserver that all is well', async () => {
     const { stdout } = await run([...MIROIR, 'status', `--kubeconfig=${plane.kubeconfig}`, '--json'], {}, signal);

@@ -32,7 +32,7 @@ interface Pod {
   readonly startAgent: (flags?: readonly string[]) => Promise<Program>;
   readonly useToken: (token: string) => void;
   /** Pulls by buildah, into a storage that is empty. */
-  readonly buildahPull: (reference: string) => Promise<void>;
+  readonly buildahPull: (reference: string, env?: Readonly<Record<string, string>>) => Promise<void>;
   readonly metric: (node: LabNode, line: RegExp) => Promise<number>;
 }
 
@@ -48,7 +48,8 @@ async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
   fs.writeFileSync(file('registries.conf'), REGISTRIES_CONF);
   const useToken = (token: string) => fs.writeFileSync(file('token'), `${token}\n`);
   useToken(await tokens.sign({ node: node.name }));
-  await holder.configure();
+  // A mirror asks a registry where its node's containerd would: who may read there is served here.
+  await Promise.all([holder.configure(), node.configure()]);
   await Promise.all([
     holder.startMirror(),
     node.startMirror([
@@ -76,10 +77,10 @@ async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
       await until(isReady, signal, () => agent.logTail());
       return agent;
     },
-    buildahPull: async (reference) => {
+    buildahPull: async (reference, more = {}) => {
       const storage = file(`storage-${storages++}`);
       const own = [`--root=${storage}/root`, `--runroot=${storage}/run`, '--storage-driver=vfs'];
-      const env = { CONTAINERS_REGISTRIES_CONF: file('registries.conf'), TMPDIR: lab.folder };
+      const env = { CONTAINERS_REGISTRIES_CONF: file('registries.conf'), TMPDIR: lab.folder, ...more };
       await pod.exec(['buildah', ...own, 'pull', '--quiet', reference], { env }, signal);
     },
     metric: async (from, line) => {

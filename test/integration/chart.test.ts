@@ -10,7 +10,7 @@ import { fetchSchemas, problemsOf } from '../lab/cluster/kubernetes-schemas.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
 import { validity } from './webhook-cluster.ts';
-import { documentedRules, type Rule } from './webhook-rights.ts';
+import { documentedRules, type Rule, WITH_SIDECARS } from './webhook-rights.ts';
 
 const IMAGE = '--set=image.repository=registry.example/miroir';
 const DEADLINE_MS = 2 * 60_000;
@@ -22,6 +22,7 @@ const FULL = [
   '--set=containerd.configPath=/etc/containerd/config.toml',
   '--set=registries={docker.io,registry.example=http://10.0.0.1:5000}',
   '--set=mirror.extraArgs={--zone=a}',
+  '--set=sidecar.enabled=true,sidecar.extraArgs={--answer-tags=on}',
   '--set=mirror.podLabels.team=infra,mirror.podAnnotations.note=yes',
   '--set=webhook.podLabels.team=infra,webhook.podAnnotations.note=yes',
   '--set=webhook.extraArgs={--log-level=debug}',
@@ -88,6 +89,7 @@ for (const [wrong, says] of Object.entries({
   'webhook.replicas=0': /webhook\/replicas.*minimum/,
   'containerd.socket=run/containerd.sock': /containerd\/socket/,
   'mirror.extraArgs={zone}': /mirror\/extraArgs\/0/,
+  'sidecar.extraArgs={--answer-tags}': /sidecar\/extraArgs\/0/,
   'mirror.ports.peer=99999': /mirror\/ports\/peer.*maximum/,
   'mirror.maxUnavailable=0%': /mirror\/maxUnavailable/,
   'image.digest=latest': /image\/digest/,
@@ -108,20 +110,40 @@ test('leaves the caBundle to the webhook', async (t) => {
   assert.ok(!JSON.stringify(manifests).includes('caBundle'));
 });
 
-test('the webhook has the rights that the guide explains, and no other', async (t) => {
-  const manifests = await renderChart([IMAGE], deadline(t.signal));
+for (const isWithSidecars of [false, true]) {
+  test(`the webhook has the rights that the guide explains, and no other, with sidecars: ${isWithSidecars}`, async (t) => {
+    const manifests = await renderChart([IMAGE, `--set=sidecar.enabled=${isWithSidecars}`], deadline(t.signal));
 
-  for (const [kind, heading] of [
-    ['ClusterRole', 'In the whole cluster:'],
-    ['Role', 'In its own namespace:'],
-  ] as const) {
-    const role = manifests.find((manifest) => manifest.kind === kind) as
-      | (Manifest & { rules: readonly Rule[] })
-      | undefined;
-    const flat = (rules: readonly Rule[] = []) =>
-      rules.map(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs].join(' ')).toSorted();
-    assert.deepEqual(flat(role?.rules), flat(documentedRules(heading)));
-  }
+    for (const [kind, headings] of [
+      ['ClusterRole', ['In the whole cluster:']],
+      ['Role', ['In its own namespace:', ...(isWithSidecars ? [WITH_SIDECARS] : [])]],
+    ] as const) {
+      const role = manifests.find((manifest) => manifest.kind === kind) as
+        | (Manifest & { rules: readonly Rule[] })
+        | undefined;
+      const flat = (rules: readonly Rule[] = []) =>
+        rules.map(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs].join(' ')).toSorted();
+      assert.deepEqual(flat(role?.rules), flat(headings.flatMap(documentedRules)));
+    }
+  });
+}
+
+test('agents in pods are what the values say, and need a webhook that puts them there', async (t) => {
+  const signal = deadline(t.signal);
+  const values = ['--set=sidecar.enabled=true,sidecar.extraArgs={--answer-tags=on},sidecar.resources.limits.cpu=1'];
+
+  const text = JSON.stringify(await renderChart([IMAGE, ...values], signal));
+
+  for (const flag of [
+    '--sidecar-flags=--health-address=0.0.0.0:29984,--answer-tags=on',
+    '--sidecar-resources=limits.cpu=1,limits.memory=256Mi,requests.cpu=5m,requests.memory=64Mi',
+    '--sidecar-image=registry.example/miroir:0.1.0',
+    '--pod-token-keys=miroir-pod-token-keys',
+    '--pod-address=0.0.0.0:29986',
+  ])
+    assert.ok(text.includes(`"${flag}"`), flag);
+  const byNobody = renderChart([IMAGE, ...values, '--set=webhook.enabled=false'], signal);
+  await assert.rejects(byNobody, /nobody would put agents into pods/);
 });
 
 test('where the webhook makes the key every render is the same, and somebody has to make it', async (t) => {

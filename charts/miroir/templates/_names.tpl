@@ -34,6 +34,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.swarmKey.existingSecret | default (printf "%s-swarm-key" (include "miroir.fullname" .)) -}}
 {{- end -}}
 
+{{- define "miroir.podTokenKeys" -}}
+{{- printf "%s-pod-token-keys" (include "miroir.fullname" .) -}}
+{{- end -}}
+
 {{/* What every container of Miroir may do: nothing but its work. */}}
 {{- define "miroir.securityContext" -}}
 allowPrivilegeEscalation: false
