@@ -161,7 +161,7 @@ async function buildParts(
   const listed = options.registries.map(({ name }) => name);
   const access = createAccess(
     {
-      registries: createRegistryClient({ urls, findUpstream: (name) => findUpstream(options, name) }),
+      registries: createRegistryClient({ urls, findUpstream: (name) => findUpstream(options, name), now }),
       readManifest: (digest, asked) => readOwn(local, digest, asked),
       log,
       metrics: createAccessMetrics(metrics),

@@ -51,6 +51,7 @@ function ask(t: TestContext, url: string) {
   t.after(() => urls.close());
   const client = createRegistryClient({
     urls,
+    now: () => 0,
     findUpstream: async () => ({ url: `${url}/v2`, ca: [], isVerified: true }),
   });
   const signal = AbortSignal.timeout(5000);
@@ -72,12 +73,13 @@ test('what a registry gives without a question is public, and no credentials are
 });
 
 test('a registry that asks for Basic is sent the credentials', async (t) => {
-  const { url } = await serve(t, ({ authorization }) =>
+  const { url, seen } = await serve(t, ({ authorization }) =>
     authorization === RIGHT ? HAS_IT : refuses('Basic realm="r"'),
   );
   const { right } = ask(t, url);
 
   assert.deepEqual([await right(), await right(WRONG), await right(RIGHT)], ['denied', 'denied', 'allowed']);
+  assert.equal(seen.length, 3, 'it says once how it asks');
 });
 
 for (const isForEverybody of [true, false]) {

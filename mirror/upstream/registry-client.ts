@@ -8,6 +8,7 @@ import { type Challenge, parseChallenges } from './parse-challenge.ts';
 export interface RegistryClientDeps {
   readonly urls: Pick<UrlAsker, 'ask'>;
   readonly findUpstream: (registry: Registry) => Promise<Upstream | undefined>;
+  readonly now: () => number;
 }
 
 export interface AskedContent {
@@ -37,6 +38,10 @@ export interface RegistryClient {
 /** From a name that stands for registries in many places to one of them, and from there to where its content is. */
 const REDIRECTS_MAX = 4;
 
+/** Credentials come right after the question that they answer: how the registry asks for them need not be asked twice. */
+const CHALLENGE_MS = 60_000;
+const CHALLENGES_MAX = 1024;
+
 /** Longer than any token that a registry takes: its headers have a limit too. */
 const TOKEN_LENGTH_MAX = 16 * 1024;
 
@@ -49,7 +54,16 @@ const ACCEPT = [
 ].join(', ');
 
 /** Follows distribution's specs: "Pulling manifests" of the API, and "Token Authentication" of the registry. */
-export function createRegistryClient({ urls, findUpstream }: RegistryClientDeps): RegistryClient {
+export function createRegistryClient({ urls, findUpstream, now }: RegistryClientDeps): RegistryClient {
+  /** By repository, the oldest first. */
+  const asked = new Map<string, { readonly challenges: readonly Challenge[]; readonly atMs: number }>();
+  const remember = (key: string, challenges: readonly Challenge[]) => {
+    asked.delete(key);
+    asked.set(key, { challenges, atMs: now() });
+    const [oldest] = asked.keys();
+    if (asked.size > CHALLENGES_MAX && oldest !== undefined) asked.delete(oldest);
+  };
+
   const find = async (registry: Registry): Promise<Upstream> => {
     const upstream = await findUpstream(registry).catch((cause: unknown) => {
       throw unavailable(`where ${registry} is cannot be read`, cause);
@@ -73,9 +87,15 @@ export function createRegistryClient({ urls, findUpstream }: RegistryClientDeps)
       const target = new URL(`${url}/${content.repository}/${content.kind}s/${content.digest}`);
       const head = (credentials?: string) => followHead({ urls, trust }, target, credentials, signal);
 
-      const plain = await head();
-      if (plain.status !== 401) return isContent(plain, content) ? 'public' : without(plain, target);
-      const challenges = parseChallenges(plain.headers['www-authenticate'] ?? '');
+      const key = `${content.registry}/${content.repository}`;
+      const before = authorization === undefined ? undefined : asked.get(key);
+      let challenges = before !== undefined && now() - before.atMs <= CHALLENGE_MS ? before.challenges : undefined;
+      if (challenges === undefined) {
+        const plain = await head();
+        if (plain.status !== 401) return isContent(plain, content) ? 'public' : without(plain, target);
+        challenges = parseChallenges(plain.headers['www-authenticate'] ?? '');
+        remember(key, challenges);
+      }
       const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
       if (bearer !== undefined) {
         const token = await buyToken({ urls, trust }, target, bearer, content.repository, authorization, signal);
