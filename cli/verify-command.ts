@@ -2,7 +2,7 @@ import { formatHostPort, type HostPort } from '../common/host-port.ts';
 import { parseImageReference } from '../common/oci/reference.ts';
 import { formatBytes } from './format-status.ts';
 import { EXIT_MISTAKE, EXIT_OK, type ProgramDeps } from './program.ts';
-import { type FoundPart, findImage, type ImageFinding, measure } from './verify-image.ts';
+import { type FoundPart, findImage, type ImageFinding, measure, type Speed } from './verify-image.ts';
 
 /** Something of the image comes from the registry alone. */
 const EXIT_MISSING = 1;
@@ -43,14 +43,10 @@ export async function runVerify(
   return finding.parts.every(({ source }) => source === 'local' || source === 'peer') ? EXIT_OK : EXIT_MISSING;
 }
 
-function format(
-  image: string,
-  { parts }: ImageFinding,
-  speed: Awaited<ReturnType<typeof measure>> | undefined,
-): string {
-  const lines = parts.map(({ kind, digest, bytes, source }) => {
+function format(image: string, { parts }: ImageFinding, speed: Speed | undefined): string {
+  const lines = parts.map(({ kind, digest, bytes, source, peer }) => {
     const size = bytes === 0 ? '-' : formatBytes(bytes);
-    return `${kind.padEnd(8)}  ${digest.slice(0, DIGEST_CHARS).padEnd(DIGEST_CHARS)}  ${size.padStart(8)}  ${SOURCES[source]}\n`;
+    return `${kind.padEnd(8)}  ${digest.slice(0, DIGEST_CHARS).padEnd(DIGEST_CHARS)}  ${size.padStart(8)}  ${SOURCES[source]}${peer === undefined ? '' : `, ${peer}`}\n`;
   });
   const missing = parts.filter(({ source }) => source === 'registry').length;
   const summary = parts.some(({ source }) => source === 'private')
@@ -60,7 +56,7 @@ function format(
       : `${missing} of ${parts.length} parts come from the registry`;
   const rate =
     speed &&
-    `${formatBytes(speed.bytes)} from peers in ${speed.seconds.toFixed(2)} s, ${formatBytes(speed.bytes / speed.seconds)} a second`;
+    `${formatBytes(speed.bytes)} from ${speed.peer ?? 'peers'} in ${speed.seconds.toFixed(2)} s, ${formatBytes(speed.bytes / speed.seconds)} a second`;
   return `${image}: ${summary}\n\n${lines.join('')}${rate === undefined ? '' : `\n${rate}\n`}`;
 }
 

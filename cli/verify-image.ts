@@ -11,6 +11,14 @@ export interface FoundPart {
   readonly bytes: number;
   /** `private`: the mirror tells it only to who has a pull secret. */
   readonly source: 'local' | 'peer' | 'registry' | 'private';
+  /** The address of the peer that has it; manifests are kept in memory, and nobody remembers whose they were. */
+  readonly peer?: string;
+}
+
+export interface Speed {
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly peer?: string;
 }
 
 export interface ImageFinding {
@@ -81,7 +89,7 @@ export async function findImage(
     for (const blob of blobs.slice(0, PARTS_MAX)) {
       const head = await ask(blobUrl(mirror, { registry, repository }, blob.digest), { method: 'HEAD' }, signal);
       head.resume();
-      parts.push({ kind: blob.kind, digest: blob.digest, bytes: blob.size ?? 0, source: sourceOf(head) });
+      parts.push({ kind: blob.kind, digest: blob.digest, bytes: blob.size ?? 0, ...whereabouts(head) });
     }
   }
   return { parts };
@@ -93,19 +101,22 @@ export async function measure(
   image: Pick<ImageReference, 'registry' | 'repository'>,
   { digest }: FoundPart,
   signal: AbortSignal,
-): Promise<{ readonly bytes: number; readonly seconds: number } | undefined> {
+): Promise<Speed | undefined> {
   const startedAt = performance.now();
   const headers = { range: `bytes=0-${MEASURED_BYTES_MAX - 1}` };
   let bytes = 0;
+  let where: Whereabouts;
   try {
     const answer = await ask(blobUrl(mirror, image, digest), { headers }, signal);
     if (!isFound(answer)) return undefined;
+    where = whereabouts(answer);
     for await (const chunk of answer) bytes += (chunk as Buffer).length;
   } catch (error) {
     if (signal.aborted) throw error;
     return undefined;
   }
-  return { bytes, seconds: (performance.now() - startedAt) / 1000 };
+  const seconds = (performance.now() - startedAt) / 1000;
+  return { bytes, seconds, ...(where.peer !== undefined && { peer: where.peer }) };
 }
 
 function blobUrl(
@@ -134,6 +145,13 @@ async function readText(answer: http.IncomingMessage): Promise<string> {
 
 function isFound({ statusCode = 0 }: http.IncomingMessage): boolean {
   return statusCode === 200 || statusCode === 206;
+}
+
+type Whereabouts = Pick<FoundPart, 'source' | 'peer'>;
+
+function whereabouts(answer: http.IncomingMessage): Whereabouts {
+  const peer = answer.headers['miroir-peer'];
+  return { source: sourceOf(answer), ...(typeof peer === 'string' && { peer }) };
 }
 
 function sourceOf(answer: http.IncomingMessage): FoundPart['source'] {

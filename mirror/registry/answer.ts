@@ -8,6 +8,8 @@ import { type OciRefusal, ociErrorBody, refusal } from './oci-error.ts';
 
 /** Where content came from, `local` or `peer`: for people, containerd does not look. */
 export const SOURCE_HEADER = 'Miroir-Source';
+/** The address of the peer that a blob comes from, when that is where it comes from; another one may go on with it. */
+const PEER_HEADER = 'Miroir-Peer';
 
 /** A head's worth of fields, as Node takes them. */
 type Fields = Record<string, string | number>;
@@ -50,7 +52,7 @@ export function answerManifest(
 export function answerBlobHead(
   request: IncomingMessage,
   response: ServerResponse,
-  blob: { readonly digest: Digest; readonly sizeBytes: number; readonly source?: string },
+  blob: { readonly digest: Digest; readonly sizeBytes: number; readonly source?: string; readonly peer?: string },
   asked: RangeRequest | undefined,
 ): { readonly sink: CountingSink; readonly range: ByteRange } | undefined {
   const { digest, sizeBytes } = blob;
@@ -68,6 +70,7 @@ export function answerBlobHead(
     'Docker-Content-Digest': digest,
     'Accept-Ranges': 'bytes',
     ...(blob.source !== undefined && { [SOURCE_HEADER]: blob.source }),
+    ...(blob.peer !== undefined && { [PEER_HEADER]: blob.peer }),
     ...(applied !== 'whole' && { 'Content-Range': formatContentRange(range, sizeBytes) }),
   });
   if (!isHead) return { sink: responseSink(response), range };

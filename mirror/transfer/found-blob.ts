@@ -9,11 +9,16 @@ import { type SendOutcome, sendFile } from './send-file.ts';
 
 export type Source = 'local' | 'peer';
 
-/** A blob that can be sent. Its `send` is called once, or its `close` is. */
-export interface FoundBlob {
-  readonly digest: Digest;
+export interface FoundSize {
   readonly sizeBytes: number;
   readonly source: Source;
+  /** The address of who has it, when this node does not. */
+  readonly peer?: string;
+}
+
+/** A blob that can be sent. Its `send` is called once, or its `close` is. */
+export interface FoundBlob extends FoundSize {
+  readonly digest: Digest;
   /** Sends the bytes that were asked for; the range is of the whole when none was. */
   send(range: ByteRange, sink: BodySink): Promise<SendOutcome>;
   close(): Promise<void>;
@@ -42,10 +47,12 @@ export function localBlob({ pool, log }: LocalBlobDeps, { digest, sizeBytes, fil
 }
 
 export function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => void): FoundBlob {
+  const peer = content.sources()[0]?.address;
   return {
     digest,
     sizeBytes: content.sizeBytes,
     source: 'peer',
+    ...(peer !== undefined && { peer }),
     send: async (_range, sink) => {
       const outcome = await content.send(sink);
       if (outcome === 'sent') wasSent();

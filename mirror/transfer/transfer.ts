@@ -10,7 +10,7 @@ import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import { createChunks } from './chunks.ts';
 import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
-import { type FoundBlob, localBlob, relayedBlob, type Source } from './found-blob.ts';
+import { type FoundBlob, type FoundSize, localBlob, relayedBlob, type Source } from './found-blob.ts';
 import { holdSlot } from './hold-slot.ts';
 import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
@@ -70,7 +70,7 @@ export interface Transfer {
   /** The manifest that a tag stands for, by who resolved it last. */
   tag(tag: TagReference, signal: AbortSignal): Promise<FoundManifest | undefined>;
   /** The whole content's size. */
-  blobSize(named: NamedContent, signal: AbortSignal): Promise<{ sizeBytes: number; source: Source } | undefined>;
+  blobSize(named: NamedContent, signal: AbortSignal): Promise<FoundSize | undefined>;
   blob(wanted: WantedContent, range: RangeRequest | undefined, signal: AbortSignal): Promise<FoundBlob | undefined>;
   /** Content has come into this node's store. */
   readonly arrived: (digest: Digest) => void;
@@ -174,14 +174,15 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     }
   };
 
-  const askSize = async (wanted: NamedContent, signal: AbortSignal): Promise<number | undefined> => {
+  const askSize = async (wanted: NamedContent, signal: AbortSignal): Promise<FoundSize | undefined> => {
     let asked = 0;
     for await (const batch of resolver.providers(wanted.digest, signal)) {
       for (const provider of batch) {
         if (asked === SIZE_ASKS_MAX) return undefined;
         asked += 1;
         try {
-          return await client.head(provider.address, { ...wanted, kind: 'blob' }, signal);
+          const sizeBytes = await client.head(provider.address, { ...wanted, kind: 'blob' }, signal);
+          return { sizeBytes, source: 'peer', peer: provider.address };
         } catch (error) {
           if (!(error instanceof MiroirError)) throw error;
           if (signal.aborted) return undefined;
@@ -192,15 +193,14 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     return undefined;
   };
 
-  const blobSize = async (wanted: NamedContent, signal: AbortSignal) => {
+  const blobSize = async (wanted: NamedContent, signal: AbortSignal): Promise<FoundSize | undefined> => {
     const own = await orAbsent(local.open(wanted.digest, signal), wanted.digest);
     if (own !== undefined) {
       await own.file.close();
-      return { sizeBytes: own.sizeBytes, source: 'local' } as const;
+      return { sizeBytes: own.sizeBytes, source: 'local' };
     }
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(firstByteTimeoutMs)]);
-    const sizeBytes = await askSize(wanted, deadline);
-    return sizeBytes === undefined ? undefined : ({ sizeBytes, source: 'peer' } as const);
+    return askSize(wanted, deadline);
   };
 
   const holding = {
