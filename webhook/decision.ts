@@ -66,7 +66,8 @@ export type FailReason = (typeof FAIL_REASONS)[number];
 export type Decision =
   | {
       readonly outcome: 'admitted';
-      readonly gate: GateApplied /** Of pods that asked for one. */;
+      readonly gate: GateApplied;
+      /** Of pods that asked for one. */
       readonly sidecar?: SidecarApplied;
     }
   | { readonly outcome: 'skipped'; readonly reason: SkipReason }
