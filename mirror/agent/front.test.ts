@@ -23,9 +23,9 @@ const ABSENT = `sha256:${'0'.repeat(64)}`;
 async function startFront(
   t: TestContext,
   mirror: HostPort,
-  options: { answerTags?: boolean; headTimeoutMs?: number } = {},
+  options: { answerTags?: boolean; headTimeoutMs?: number; resumeMs?: number } = {},
 ) {
-  const { answerTags = false, headTimeoutMs } = options;
+  const { answerTags = false, headTimeoutMs, resumeMs } = options;
   const metrics = createFrontMetrics(new MetricsRegistry());
   const client = createMirrorClient(
     { token: async () => 'token', log: silentLogger, now: () => performance.now() },
@@ -33,7 +33,12 @@ async function startFront(
   );
   const front = createFront(
     { mirror: client, log: silentLogger, metrics },
-    { address: { host: '127.0.0.1', port: 0 }, defaultRegistry: REGISTRY, answerTags },
+    {
+      address: { host: '127.0.0.1', port: 0 },
+      defaultRegistry: REGISTRY,
+      answerTags,
+      ...(resumeMs !== undefined && { resumeMs }),
+    },
   );
   await front.start(t.signal);
   t.after(async () => {
@@ -161,12 +166,58 @@ test('a mirror that hangs is waited for once, and one that is gone not at all', 
   assert.deepEqual(await hung.outcomes(), { unreachable: 2 });
 });
 
-test('an answer that breaks off ends with bytes still owed, not with a reset', async (t) => {
+test('an answer that breaks off goes on when the mirror is back, and says nothing of it', async (t) => {
+  const asked: (string | undefined)[] = [];
+  const mirror = await startServer(t, ({ headers: { range } }, response) => {
+    asked.push(range);
+    const start = Number(/^bytes=(\d+)-/.exec(range ?? '')?.[1] ?? 0);
+    if (asked.length === 2) return void response.writeHead(404, { 'Content-Length': 0 }).end(); // It starts, and knows nothing yet.
+    const whole = { 'Content-Length': BLOB.length - start };
+    const part = { ...whole, 'Content-Range': `bytes ${start}-${BLOB.length - 1}/${BLOB.length}` };
+    response.writeHead(start === 0 ? 200 : 206, start === 0 ? whole : part);
+    if (asked.length === 4) response.end(BLOB.subarray(start));
+    else response.write(BLOB.subarray(start, start + 1_000_000), () => response.destroy());
+  });
+  const { url, outcomes } = await startFront(t, mirror);
+
+  const { status, body, isShort } = await ask(`${url}/v2/app/blobs/${ABSENT}`);
+
+  assert.deepEqual([status, isShort], [200, false]);
+  assert.ok(body.equals(BLOB));
+  assert.equal(asked.length, 4);
+  assert.deepEqual(await outcomes(), { served: 1 });
+});
+
+test('a range that breaks off goes on where it was', async (t) => {
+  let asked = 0;
+  const mirror = await startServer(t, ({ headers: { range = '' } }, response) => {
+    const [, from = '', to = ''] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
+    const bytes = BLOB.subarray(Number(from), Number(to) + 1);
+    response.writeHead(206, {
+      'Content-Length': bytes.length,
+      'Content-Range': `bytes ${from}-${to}/${BLOB.length}`,
+    });
+    asked += 1;
+    if (asked === 2) response.end(bytes);
+    else response.write(bytes.subarray(0, 1000), () => response.destroy());
+  });
+  const { url } = await startFront(t, mirror);
+
+  const { body } = await ask(`${url}/v2/app/blobs/${ABSENT}`, { headers: { Range: 'bytes=500000-1500000' } });
+
+  assert.ok(body.equals(BLOB.subarray(500_000, 1_500_001)));
+  assert.equal(asked, 2);
+});
+
+test('an answer that nobody can end ends with bytes still owed, not with a reset', async (t) => {
+  let asked = 0;
   const mirror = await startServer(t, (_request, response) => {
+    asked += 1;
+    if (asked > 1) return void response.writeHead(404, { 'Content-Length': 0 }).end();
     response.writeHead(200, { 'Content-Length': BLOB.length });
     response.write(BLOB.subarray(0, 1_000_000), () => response.destroy());
   });
-  const { url } = await startFront(t, mirror);
+  const { url } = await startFront(t, mirror, { resumeMs: 500 });
 
   const { status, isShort } = await ask(`${url}/v2/app/blobs/${ABSENT}`);
 

@@ -10,6 +10,7 @@ import { createPullListener, type PullListener } from '../registry/pull-listener
 import { refuseForeign, refuseRequest } from '../registry/request-guard.ts';
 import { parseBuilderPath } from './builder-path.ts';
 import type { MirrorClient } from './mirror-client.ts';
+import { type PassOnOptions, passOn } from './pass-on.ts';
 
 /** What became of a request: `left` is a tag that the registry shall answer, `refused` one that the mirror does not let us ask. */
 type Outcome = 'served' | 'absent' | 'challenged' | 'left' | 'refused' | 'unreachable';
@@ -20,7 +21,7 @@ export interface FrontDeps {
   readonly metrics: FrontMetrics;
 }
 
-export interface FrontOptions {
+export interface FrontOptions extends PassOnOptions {
   /** A loopback address: what the pod may have is for the pod. */
   readonly address: HostPort;
   readonly defaultRegistry: Registry;
@@ -29,6 +30,7 @@ export interface FrontOptions {
 
 export interface FrontMetrics {
   readonly requests: Counter<'outcome'>;
+  readonly resumes: Counter;
 }
 
 export function createFrontMetrics(registry: MetricsRegistry): FrontMetrics {
@@ -37,6 +39,11 @@ export function createFrontMetrics(registry: MetricsRegistry): FrontMetrics {
       name: 'miroir_agent_requests_total',
       help: "Requests of the pod's programs for content, by what became of them.",
       labelNames: ['outcome'],
+      registers: [registry],
+    }),
+    resumes: new Counter({
+      name: 'miroir_agent_resumes_total',
+      help: 'Answers that went on after the mirror of the node had broken off.',
       registers: [registry],
     }),
   };
@@ -70,20 +77,20 @@ export function createFront(deps: FrontDeps, options: FrontOptions): PullListene
 
 async function answer(
   { mirror, log, metrics }: FrontDeps,
-  { defaultRegistry, answerTags }: FrontOptions,
+  options: FrontOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const refused = refuseRequest(request) ?? refuseForeign(request);
   if (refused !== undefined) return answerRefusal(request, response, refused, { Connection: 'close' });
-  const path = parseBuilderPath(request.url ?? '', defaultRegistry);
+  const path = parseBuilderPath(request.url ?? '', options.defaultRegistry);
   if ('refused' in path) return answerRefusal(request, response, path.refused);
   if (path.kind === 'base') return answerBase(request, response);
   const told = (outcome: Outcome) => {
     metrics.requests.inc({ outcome });
     log.debug('request', { method: request.method, ...shown(path), outcome });
   };
-  if (path.kind === 'manifest' && path.reference.tag !== undefined && !answerTags) {
+  if (path.kind === 'manifest' && path.reference.tag !== undefined && !options.answerTags) {
     told('left');
     return answerRefusal(request, response, ASK_REGISTRY);
   }
@@ -105,14 +112,8 @@ async function answer(
     answered.statusCode as number,
     Object.fromEntries(TO_CLIENT.flatMap((name) => pick(answered.headers[name], name))),
   );
-  passOn(answered, response);
-}
-
-/** The body, and a break in it as one: a FIN while bytes are owed, which clients resume after. */
-function passOn(answered: IncomingMessage, response: ServerResponse): void {
-  answered.pipe(response, { end: false });
-  answered.once('end', () => response.end());
-  answered.once('error', () => response.socket?.end());
+  const resumed = () => metrics.resumes.inc();
+  await passOn({ mirror, resumed }, options, { request: asked, body: answered }, response, gone.signal);
 }
 
 function outcomeOf(status: number | undefined): Outcome {

@@ -7,7 +7,7 @@ import { createLab, type Lab } from '../lab/lab.ts';
 import { type Program, until } from '../lab/namespace.ts';
 import type { LabNode } from '../lab/node.ts';
 import { MIROIR, READY_URL } from '../lab/node-mirror.ts';
-import { createPodTokens } from '../lab/pod-tokens.ts';
+import { createPodTokens, type PodTokens } from '../lab/pod-tokens.ts';
 
 const DEADLINE_MS = 180_000;
 const LAYERS = [{ bytes: 4_000_000 }, { bytes: 1_000_000, gzip: true }];
@@ -30,6 +30,8 @@ interface Pod {
   /** The node whose mirror the pod asks. */
   readonly node: LabNode;
   readonly startAgent: (flags?: readonly string[]) => Promise<Program>;
+  readonly tokens: PodTokens;
+  readonly startMirror: () => Promise<Program>;
   readonly useToken: (token: string) => void;
   /** Pulls by buildah, into a storage that is empty. */
   readonly buildahPull: (reference: string, env?: Readonly<Record<string, string>>) => Promise<void>;
@@ -50,19 +52,20 @@ async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
   useToken(await tokens.sign({ node: node.name }));
   // A mirror asks a registry where its node's containerd would: who may read there is served here.
   await Promise.all([holder.configure(), node.configure()]);
-  await Promise.all([
-    holder.startMirror(),
+  const startMirror = () =>
     node.startMirror([
       '--pod-address=0.0.0.0:29986',
       `--pod-token-keys-file=${file('keys.json')}`,
       `--node-name=${node.name}`,
-    ]),
-  ]);
+    ]);
+  await Promise.all([holder.startMirror(), startMirror()]);
   let storages = 0;
   return {
     lab,
     holder,
     node,
+    tokens,
+    startMirror,
     useToken,
     startAgent: async (flags = []) => {
       const own = [`--mirror-host=${node.address}`, `--pod-token-file=${file('token')}`, '--wait-for-mirror=30s'];
@@ -92,7 +95,10 @@ async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
 
 test('buildah in a pod gets what the swarm has, and is never kept from its registry', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const { lab, holder, node, startAgent, useToken, buildahPull, metric } = await startPod(t, signal);
+  const { lab, holder, node, tokens, startMirror, startAgent, useToken, buildahPull, metric } = await startPod(
+    t,
+    signal,
+  );
   const image = await lab.upstream.push('team/app:v1', { seed: 'pod', layers: LAYERS }, signal);
   const byDigest = `${lab.upstream.host}/team/app@${image.digest}`;
   await holder.pull(image.reference);
@@ -131,6 +137,46 @@ test('buildah in a pod gets what the swarm has, and is never kept from its regis
       assert.deepEqual((await fromUpstream(byDigest)).blobGets, blobs);
 
       assert.ok((await metric(node, /^miroir_pod_refused_requests_total\{reason="invalid"\} (\d+)$/m)) > 0);
+    },
+  );
+
+  await t.test('a mirror that is replaced in the middle of a layer fails no pull', async () => {
+    useToken(await tokens.sign({ node: node.name }));
+    const large = await lab.upstream.push('team/large:v1', { seed: 'large', layers: [{ bytes: 30_000_000 }] }, signal);
+    await holder.pull(large.reference);
+    await lab.upstream.resetStats();
+    await node.limitRate({ send: 10_000_000, receive: 10_000_000 });
+    const relayed = /^miroir_peer_sent_bytes_total (\d+)$/m;
+    const before = await metric(holder, relayed);
+    const pulled = buildahPull(`${lab.upstream.host}/team/large@${large.digest}`);
+    await until(async () => (await metric(holder, relayed)) > before + 5_000_000, signal);
+
+    await node.stopMirror('SIGKILL');
+    await startMirror();
+    await pulled;
+
+    const { manifestGets, blobGets } = await lab.upstream.stats();
+    assert.deepEqual({ manifestGets, blobGets }, { manifestGets: 0, blobGets: 0 });
+    await node.limitRate(undefined);
+  });
+
+  await t.test(
+    'a private image comes from nobody but its registry, by the credentials that buildah has for it',
+    async () => {
+      const secret = await lab.upstream.push('team/private:v1', { seed: 'private', layers: LAYERS }, signal);
+      const pinned = `${lab.upstream.host}/team/private@${secret.digest}`;
+      await lab.upstream.lock('basic');
+      await holder.pull(secret.reference, { auth: { username: 'lab', password: 'secret' } }, signal);
+      await lab.upstream.resetStats();
+      const authFile = path.join(lab.folder, 'auth.json');
+      const auth = Buffer.from('lab:secret').toString('base64');
+      fs.writeFileSync(authFile, JSON.stringify({ auths: { [lab.upstream.host]: { auth } } }));
+
+      await assert.rejects(buildahPull(pinned));
+      await buildahPull(pinned, { REGISTRY_AUTH_FILE: authFile });
+
+      assert.deepEqual((await lab.upstream.stats()).blobGets, blobs);
+      await lab.upstream.lock(undefined);
     },
   );
 
