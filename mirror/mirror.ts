@@ -17,6 +17,7 @@ import { followEvents } from '../containerd/events.ts';
 import { findUpstream } from '../containerd/find-upstream.ts';
 import { judgeNode, stampOf } from '../containerd/verdict/judge-node.ts';
 import { createAccess, type PrivateImages } from './access/access.ts';
+import { askPeers } from './access/ask-peers.ts';
 import { createAccessMetrics } from './access/metrics.ts';
 import { createAdvertiser } from './advertiser.ts';
 import { createIntroductions } from './introductions.ts';
@@ -136,8 +137,30 @@ async function buildParts(
     random,
     inherit,
   });
+  const urls = createUrlAsker();
+  const listed = options.registries.map(({ name }) => name);
+  const access = createAccess(
+    {
+      registries: createRegistryClient({ urls, findUpstream: (name) => findUpstream(options, name), now }),
+      readManifest: (digest, asked) => readOwn(local, digest, asked),
+      askPeers: (content, asked) => askPeers({ router, client: peerClient }, content, asked),
+      log,
+      metrics: createAccessMetrics(metrics),
+      now,
+    },
+    { privateImages: options.privateImages, listed, hashKey: randomBytes(32) },
+  );
   const peerServer = createPeerServer(
-    { store, local, pool, log, metrics: createPeersMetrics(metrics), now, isTooBusy: load.isTooHigh },
+    {
+      store,
+      local,
+      pool,
+      log,
+      metrics: createPeersMetrics(metrics),
+      now,
+      readers: access.readers,
+      isTooBusy: load.isTooHigh,
+    },
     {
       address: options.peerAddress,
       keys,
@@ -156,18 +179,6 @@ async function buildParts(
   const introductions = createIntroductions(
     { configureRegistry, log },
     { certsDir: options.certsDir, registries: options.registries },
-  );
-  const urls = createUrlAsker();
-  const listed = options.registries.map(({ name }) => name);
-  const access = createAccess(
-    {
-      registries: createRegistryClient({ urls, findUpstream: (name) => findUpstream(options, name), now }),
-      readManifest: (digest, asked) => readOwn(local, digest, asked),
-      log,
-      metrics: createAccessMetrics(metrics),
-      now,
-    },
-    { privateImages: options.privateImages, listed, hashKey: randomBytes(32) },
   );
   const registryDeps = { transfer, access, log, metrics: createRegistryMetrics(metrics), isTooBusy: load.isTooHigh };
   const registryServer = createRegistryServer(

@@ -8,6 +8,7 @@ import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry, Repository } from '../../common/oci/reference.ts';
 import type { AskedContent, Right } from '../upstream/registry-client.ts';
 import { createAccess, type PrivateImages, type WantedRight } from './access.ts';
+import type { Named, Readers } from './known-rights.ts';
 import { createAccessMetrics } from './metrics.ts';
 
 const HUB = 'hub.example' as Registry;
@@ -47,7 +48,14 @@ interface StartOptions {
 }
 
 function start(says: Says, { privateImages = 'prove', listed = [], stored = new Map() }: StartOptions = {}) {
-  const state = { says, isThere: true, nowMs: 0, questions: [] as string[], log: '' };
+  const state = {
+    says,
+    isThere: true,
+    nowMs: 0,
+    questions: [] as string[],
+    log: '',
+    peersSay: undefined as Readers | undefined,
+  };
   const metrics = new MetricsRegistry();
   const access = createAccess(
     {
@@ -61,6 +69,7 @@ function start(says: Says, { privateImages = 'prove', listed = [], stored = new 
         },
         isThere: async () => state.isThere,
       },
+      askPeers: async () => state.peersSay,
       readManifest: async (digest) => stored.get(digest),
       log: createLogger(
         {
@@ -214,6 +223,42 @@ for (const { title, wanted, authorization, bound, prove, always } of [
     });
   }
 }
+
+for (const [privateImages, everybody, some, withSecret] of [
+  ['prove', 'granted', 'challenge', 'granted'],
+  ['prove-always', 'granted', 'challenge', 'refused'],
+] as const) {
+  test(`in an outage holders are asked who may read, by ${privateImages}`, async () => {
+    const { ask, access, state, goAway } = start(() => 'public', { privateImages, listed: [HUB] });
+    goAway();
+    state.peersSay = 'everybody';
+    assert.equal(await ask(IMAGE), everybody);
+    access.found(IMAGE, MANIFEST, false);
+    assert.equal(await ask(BLOB), everybody);
+
+    state.peersSay = 'some';
+    const secret = wantedOf('manifest', digestOf('secret'), 'team/secret');
+    assert.equal(await ask(secret), some);
+    assert.equal(await ask(secret, RIGHT), withSecret);
+
+    state.says = () => 'absent';
+    state.isThere = true;
+    state.nowMs = MINUTE_MS;
+    assert.equal(await ask(IMAGE), 'challenge', 'of no account once the registry answers');
+  });
+}
+
+test('holders know who may read what they fetched from its registry', async () => {
+  const { access, state } = start(locked);
+  assert.equal(access.readers(IMAGE as Named), undefined);
+
+  access.leftToRegistry(IMAGE);
+  access.leftToRegistry(IMAGE);
+  await new Promise(setImmediate);
+
+  assert.deepEqual(state.questions, [`manifest ${IMAGE.digest} -`]);
+  assert.equal(access.readers(IMAGE as Named), 'some');
+});
 
 test('a question that only this asker is not answered is no outage', async () => {
   const { ask, access, state } = start(locked);

@@ -4,7 +4,7 @@ import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry, Repository } from '../../common/oci/reference.ts';
 import type { AskedContent, RegistryClient, Right } from '../upstream/registry-client.ts';
-import { createKnownRights, type KnownRight, type Named, type Who } from './known-rights.ts';
+import { createKnownRights, type KnownRight, type Named, type Readers, type Who } from './known-rights.ts';
 import { manifestChildren } from './manifest-children.ts';
 import type { AccessMetrics } from './metrics.ts';
 import { createStandings } from './standings.ts';
@@ -19,6 +19,8 @@ export interface AccessDeps {
   readonly registries: RegistryClient;
   /** A manifest of this node's own, undefined when it has none. */
   readonly readManifest: (digest: Digest, signal: AbortSignal) => Promise<Uint8Array | undefined>;
+  /** Who may read a manifest by what its holders know; for an outage. */
+  readonly askPeers: (content: Named, signal: AbortSignal) => Promise<Readers | undefined>;
   readonly log: Logger;
   readonly metrics: AccessMetrics;
   readonly now: () => number;
@@ -53,6 +55,8 @@ export interface Access {
   found(wanted: WantedRight, manifest: Uint8Array, isByTag: boolean): void;
   /** A manifest that containerd fetches from its registry: it will be in this node's store before its layers are asked for. */
   leftToRegistry(wanted: WantedRight): void;
+  /** What others may be told in an outage: who may read something, as far as it is known here. */
+  readonly readers: (content: Named) => Readers | undefined;
 }
 
 /** For a node whose pods may see each other's images. */
@@ -61,6 +65,7 @@ export const OPEN_ACCESS: Access = {
   ask: async () => 'granted',
   found: () => {},
   leftToRegistry: () => {},
+  readers: () => undefined,
 };
 
 /** How soon a right that is taken away, or given, is noticed. Who is denied wrongly meanwhile is served by the registry. */
@@ -162,8 +167,21 @@ export function createAccess(deps: AccessDeps, options: AccessOptions): Access {
     }
   };
 
-  const unanswered = async (wanted: Named & WantedRight, who: Who): Promise<Permission> => {
+  /** Those who hold it may know: whoever fetched it from its registry has asked. */
+  const hear = async (content: Named, signal: AbortSignal): Promise<void> => {
+    const readers = await deps.askPeers(content, signal);
+    log.debug('asked peers who may read', { ...content, readers });
+    if (readers !== undefined) rights.hear(content, readers);
+  };
+
+  const unanswered = async (
+    wanted: Named & WantedRight,
+    subject: Named,
+    who: Who,
+    signal: AbortSignal,
+  ): Promise<Permission> => {
     const away = await isAway(wanted.registry);
+    if (known(wanted, who, OUTAGE_AGES) === 'unknown') await hear(subject, signal);
     const right = known(wanted, who, OUTAGE_AGES);
     if (right !== 'unknown') return permission(right, who);
     // A name that was made up is a registry that never answers: it must not open what another registry keeps.
@@ -190,7 +208,7 @@ export function createAccess(deps: AccessDeps, options: AccessOptions): Access {
       const right = known(wanted, who);
       if (right !== 'unknown') return permission(right, who);
       const outcome = await askOnce(subject, who, who === undefined ? undefined : authorization);
-      if (outcome === 'unavailable') return unanswered(wanted, who);
+      if (outcome === 'unavailable') return unanswered(wanted, subject, who, signal);
       return permission(outcome === 'public' || outcome === 'allowed' ? 'granted' : 'denied', who);
     },
     found: (wanted, manifest, isByTag) => {
@@ -203,6 +221,12 @@ export function createAccess(deps: AccessDeps, options: AccessOptions): Access {
         return;
       left.push(wanted);
       if (left.length > LEFT_MAX) left.shift();
+      // For those who will want it from here, in an outage above all. Nobody waits for it.
+      if (known(wanted, undefined) === 'unknown') void askOnce(wanted, undefined, undefined);
+    },
+    readers: (content) => {
+      const right = rights.right(content, undefined, OUTAGE_AGES, now());
+      return right === 'unknown' ? undefined : right === 'granted' ? 'everybody' : 'some';
     },
   };
 }

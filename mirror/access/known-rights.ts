@@ -11,6 +11,9 @@ export interface Named {
 /** Whose right: of whom these credentials are, by their hash; undefined for everybody. */
 export type Who = string | undefined;
 
+/** Who may read something: everybody, or whoever proves it. */
+export type Readers = 'everybody' | 'some';
+
 /** `absent` says nothing of what else is in the repository. */
 export type LearntRight = 'granted' | 'denied' | 'absent';
 
@@ -32,6 +35,8 @@ export interface AgeLimits {
 export interface KnownRights {
   right(content: Named, who: Who, ages: AgeLimits, nowMs: number): KnownRight;
   learn(content: Named, who: Who, right: LearntRight, nowMs: number): void;
+  /** What others have learnt, who knows when: it is for an outage, when age does not count. */
+  hear(content: Named, readers: Readers): void;
   /** Whoever may read a manifest may read what it lists; the list is asked for when it is not known yet. */
   cover(manifest: Named, children: () => readonly Digest[]): void;
   /** Which manifests cover it, the last one first; empty when none is known. */
@@ -98,25 +103,31 @@ export function createKnownRights({ entriesMax }: KnownRightsOptions): KnownRigh
     return above.includes('denied') ? 'denied' : 'unknown';
   };
 
+  const learn: KnownRights['learn'] = (content, who, right, nowMs) => {
+    const entry = make(content);
+    const fact = { isGranted: right === 'granted', atMs: nowMs };
+    if (who !== undefined) {
+      putProof(entry.proofs, who, fact);
+      return;
+    }
+    entry.everybody = fact;
+    if (right === 'absent') return;
+    privates.delete(repositoryOf(content));
+    if (right === 'denied') privates.set(repositoryOf(content), nowMs);
+    dropOldest(privates, REPOSITORIES_MAX);
+  };
+
   return {
+    learn,
+    hear: (content, readers) => {
+      const isNews = find(content)?.everybody === undefined;
+      if (isNews) learn(content, undefined, readers === 'everybody' ? 'granted' : 'denied', Number.NEGATIVE_INFINITY);
+    },
     right: (content, who, ages, nowMs) => {
       const right = rightAt(content, who, ages, nowMs, 1);
       if (right !== 'unknown' || who !== undefined) return right;
       const deniedAtMs = privates.get(repositoryOf(content));
       return deniedAtMs !== undefined && nowMs - deniedAtMs <= ages.privateMsMax ? 'denied' : 'unknown';
-    },
-    learn: (content, who, right, nowMs) => {
-      const entry = make(content);
-      const fact = { isGranted: right === 'granted', atMs: nowMs };
-      if (who !== undefined) {
-        putProof(entry.proofs, who, fact);
-        return;
-      }
-      entry.everybody = fact;
-      if (right === 'absent') return;
-      privates.delete(repositoryOf(content));
-      if (right === 'denied') privates.set(repositoryOf(content), nowMs);
-      dropOldest(privates, REPOSITORIES_MAX);
     },
     cover: (manifest, children) => {
       const covering = make(manifest);

@@ -217,6 +217,13 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
       done(address, connection);
       return { digest, resolvedAtMs: deps.now() - ageMs };
     },
+    headReaders: async (address, content, signal) => {
+      const text = requestHead('HEAD', address, contentTarget({ ...content, kind: 'manifest' }), '');
+      const { connection, head } = await ask(address, text, false, signal);
+      if (head.contentDigest !== content.digest) return reject(address, connection, 'the answer is for another digest');
+      done(address, connection);
+      return head.readers === 'everybody' || head.readers === 'some' ? head.readers : undefined;
+    },
     close: () => {
       for (const list of idle.values()) for (const { timer } of list) clearTimeout(timer);
       idle.clear();

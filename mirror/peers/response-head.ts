@@ -6,6 +6,7 @@ export interface ResponseHead {
   readonly contentRange?: string;
   readonly contentDigest?: string;
   readonly resolvedAgeMs?: string;
+  readonly readers?: string;
   /** Whether the peer keeps the connection for another request. */
   readonly keepsAlive: boolean;
 }
@@ -40,12 +41,14 @@ export function parseResponseHead(text: string): ResponseHead | undefined {
   const contentRange = fields.get('content-range');
   const contentDigest = fields.get('docker-content-digest');
   const resolvedAgeMs = fields.get('miroir-resolved-age-ms');
+  const readers = fields.get('miroir-readers');
   return {
     status,
     contentLength: Number(length),
     ...(contentRange !== undefined && { contentRange }),
     ...(contentDigest !== undefined && { contentDigest }),
     ...(resolvedAgeMs !== undefined && { resolvedAgeMs }),
+    ...(readers !== undefined && { readers }),
     keepsAlive: fields.get('connection')?.toLowerCase() !== 'close',
   };
 }

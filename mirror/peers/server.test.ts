@@ -8,6 +8,7 @@ import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry, Repository, Tag } from '../../common/oci/reference.ts';
 import { startTestMirror, TEST_KEYS, type TestMirror } from '../../test/conformance/oci-test-mirror.ts';
 import { sha256 } from '../../test/conformance/store-image.ts';
+import { OPEN_ACCESS } from '../access/access.ts';
 import { createMemoryHub } from '../swarm/memory.ts';
 import { createBufferPool } from '../transfer/buffer-pool.ts';
 import { createPeerClient } from './client.ts';
@@ -22,8 +23,8 @@ const MANIFEST = Buffer.from('{"schemaVersion":2,"layers":[]}');
 const APP = { registry: 'hub.example' as Registry, repository: 'library/app' as Repository };
 const REQUEST = 'GET /v2/ HTTP/1.1\r\nHost: peer\r\n\r\n';
 
-function start(t: TestContext, encryption: 'on' | 'off'): Promise<TestMirror> {
-  return startTestMirror(t, { name: 'node', hub: createMemoryHub(), encryption });
+function start(t: TestContext, encryption: 'on' | 'off', access = OPEN_ACCESS): Promise<TestMirror> {
+  return startTestMirror(t, { name: 'node', hub: createMemoryHub(), encryption, access });
 }
 
 function clientOf(t: TestContext, encryption: 'on' | 'off', keys: typeof TEST_KEYS) {
@@ -47,6 +48,22 @@ for (const encryption of ['on', 'off'] as const) {
 
     assert.equal(record.digest, digest);
     assert.ok(Math.abs(Date.now() - 60_000 - record.resolvedAtMs) < 5000);
+  });
+
+  test(`tells who may read a manifest when it knows, encryption ${encryption}`, async (t) => {
+    const { store, peerAddress } = await start(t, encryption, {
+      ...OPEN_ACCESS,
+      readers: ({ repository }) => (repository === APP.repository ? 'some' : undefined),
+    });
+    const digest = store.put(MANIFEST);
+    const client = clientOf(t, encryption, TEST_KEYS);
+    const other = 'library/other' as Repository;
+
+    const said = [APP, { ...APP, repository: other }].map((name) =>
+      client.headReaders(peerAddress, { ...name, digest }, AbortSignal.timeout(5000)),
+    );
+
+    assert.deepEqual(await Promise.all(said), ['some', undefined]);
   });
 
   test(`answers nothing to another key, encryption ${encryption}`, async (t) => {

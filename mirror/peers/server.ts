@@ -11,6 +11,7 @@ import { parseRange } from '../../common/http/range.ts';
 import type { Component } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
+import type { Named, Readers } from '../access/known-rights.ts';
 import { answerBase, answerBlobHead, answerManifest, answerRefusal } from '../registry/answer.ts';
 import { refusal } from '../registry/oci-error.ts';
 import { type OciPath, parseOciPath } from '../registry/oci-path.ts';
@@ -36,6 +37,8 @@ export interface PeerServerDeps {
   readonly log: Logger;
   readonly metrics: PeersMetrics;
   readonly now: () => number;
+  /** Who may read something by what its registry said; undefined when it was not asked. */
+  readonly readers: (content: Named) => Readers | undefined;
   /** Whether this node has enough to do: then it answers that it is busy, and others are asked. */
   readonly isTooBusy: () => boolean;
 }
@@ -69,6 +72,9 @@ const IDLE_TIMEOUT_MS = 120_000;
 
 /** How long ago a tag was resolved at its registry. An age, as the clocks of two nodes need not agree. */
 const RESOLVED_AGE_FIELD = 'Miroir-Resolved-Age-Ms';
+
+/** Who may read a manifest, for an outage of its registry. */
+const READERS_FIELD = 'Miroir-Readers';
 
 const NOT_FOUND = refusal(404, 'BLOB_UNKNOWN', 'this node does not have it');
 const BUSY = refusal(429, 'TOOMANYREQUESTS', 'this node sends to enough others');
@@ -204,7 +210,12 @@ async function answerWithManifest(
   if (found === undefined) return answerRefusal(request, response, NOT_FOUND);
   const { manifest, resolvedAtMs } = found;
   const age = resolvedAtMs === undefined ? undefined : Math.max(0, Math.round(deps.now() - resolvedAtMs));
-  answerManifest(request, response, manifest, age === undefined ? {} : { [RESOLVED_AGE_FIELD]: age });
+  const { registry, repository } = path;
+  const readers = registry && deps.readers({ registry, repository, digest: manifest.digest });
+  answerManifest(request, response, manifest, {
+    ...(age !== undefined && { [RESOLVED_AGE_FIELD]: age }),
+    ...(readers !== undefined && { [READERS_FIELD]: readers }),
+  });
   if (request.method === 'GET') deps.metrics.sentBytes.inc(manifest.bytes.length);
 }
 

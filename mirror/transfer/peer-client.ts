@@ -1,5 +1,6 @@
 import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry, Repository, TagReference } from '../../common/oci/reference.ts';
+import type { Named, Readers } from '../access/known-rights.ts';
 import type { TagRecord } from '../store/store.ts';
 
 /** A blob or a manifest, and where the client that wants it says that it comes from. */
@@ -57,6 +58,8 @@ export interface PeerClient {
   head(address: string, request: ContentRequest, signal: AbortSignal): Promise<number>;
   /** What the peer knows the tag by, in this node's time. */
   headTag(address: string, tag: TagReference, signal: AbortSignal): Promise<TagRecord>;
+  /** Who may read a manifest, as far as the peer knows. */
+  headReaders(address: string, content: Named, signal: AbortSignal): Promise<Readers | undefined>;
   /** Closes every connection. */
   close(): void;
 }

@@ -73,8 +73,9 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     { pool, now },
     { keys, encryption, ...(options.clientLimits && { limits: options.clientLimits }) },
   );
+  const access = options.access ?? OPEN_ACCESS;
   const peers = createPeerServer(
-    { store, local, pool, log, metrics: createPeersMetrics(metrics), now, isTooBusy },
+    { store, local, pool, log, metrics: createPeersMetrics(metrics), now, readers: access.readers, isTooBusy },
     { address: ANY_PORT, keys, encryption, uploads: { perBlobMax: 4, max: 64 }, uploadRate: options.uploadRate },
   );
   const signal = AbortSignal.timeout(60_000);
@@ -100,7 +101,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   const introductions = options.introductions ?? { isFirstSeen: async () => false };
   const registryDeps = {
     transfer,
-    access: options.access ?? OPEN_ACCESS,
+    access,
     log,
     metrics: createRegistryMetrics(metrics),
     isTooBusy,

@@ -91,3 +91,29 @@ test('the name of an open image opens no private one', async (t) => {
     }
   }
 });
+
+test('with the registry stopped nodes know from each other what is for everybody, and what is not', async (t) => {
+  const signal = AbortSignal.timeout(DEADLINE_MS);
+  const lab = await startLab(t, signal, ['--private-images', 'prove-always']);
+  const [holder, other, third] = lab.nodes as Nodes;
+  const open = await lab.upstream.push('team/open:v1', { seed: 'open', layers: LAYERS });
+  const secret = await lab.upstream.push('team/private:v1', { seed: 'secret', layers: LAYERS });
+  await holder.pull(open.reference, {}, signal);
+  await lab.upstream.lock('token');
+  await holder.pull(secret.reference, { auth: RIGHT }, signal);
+  await other.pull(secret.reference, { auth: RIGHT }, signal);
+  await other.removeImage(secret.reference, signal);
+  await lab.upstream.stop();
+
+  await other.pull(secret.reference, { auth: RIGHT }, signal);
+  for (const node of [other, third]) {
+    await node.pull(open.reference, {}, signal);
+    await node.removeImage(secret.reference, signal);
+    await assert.rejects(node.pull(secret.reference, {}, signal), `${node.name} without a secret`);
+    await assert.rejects(node.pull(secret.reference, { auth: WRONG }, signal), `${node.name} with a wrong secret`);
+  }
+  await third.stopMirror();
+  await third.startMirror(['--private-images', 'prove'], signal);
+  await assert.rejects(third.pull(secret.reference, {}, signal), 'without a secret');
+  await third.pull(secret.reference, { auth: RIGHT }, signal);
+});

@@ -73,7 +73,7 @@ const shared = {
 const options = { keys, encryption: encryption === 'off' ? 'off' : 'on' } as const;
 const metrics = new MetricsRegistry();
 const peers = createPeerServer(
-  { ...shared, metrics: createPeersMetrics(metrics) },
+  { ...shared, readers: OPEN_ACCESS.readers, metrics: createPeersMetrics(metrics) },
   { ...options, address, uploads: { perBlobMax: 4, max: 64 } },
 );
 const client = createPeerClient(shared, options);
