@@ -209,6 +209,36 @@ test('a range that breaks off goes on where it was', async (t) => {
   assert.equal(asked, 2);
 });
 
+test('a client that goes on at the registry by itself is told of a break at once', async (t) => {
+  let asked = 0;
+  const mirror = await startServer(t, (_request, response) => {
+    asked += 1;
+    response.writeHead(200, { 'Content-Length': BLOB.length });
+    response.write(BLOB.subarray(0, 1000), () => response.destroy());
+  });
+  const { url } = await startFront(t, mirror);
+
+  const { isShort } = await ask(`${url}/v2/app/blobs/${ABSENT}`, { headers: { 'User-Agent': 'buildkit/v0.25' } });
+
+  assert.deepEqual([isShort, asked], [true, 1]);
+});
+
+test('a mirror that breaks off again and again is not asked for ever', async (t) => {
+  let asked = 0;
+  const mirror = await startServer(t, (_request, response) => {
+    asked += 1;
+    const range = { 'Content-Range': `bytes 0-${BLOB.length - 1}/${BLOB.length}` };
+    response.writeHead(asked === 1 ? 200 : 206, { 'Content-Length': BLOB.length, ...range });
+    response.flushHeaders();
+    setImmediate(() => response.destroy());
+  });
+  const { url } = await startFront(t, mirror);
+
+  const { isShort } = await ask(`${url}/v2/app/blobs/${ABSENT}`);
+
+  assert.deepEqual([isShort, asked], [true, 21]);
+});
+
 test('an answer that nobody can end ends with bytes still owed, not with a reset', async (t) => {
   let asked = 0;
   const mirror = await startServer(t, (_request, response) => {

@@ -112,8 +112,15 @@ async function answer(
     answered.statusCode as number,
     Object.fromEntries(TO_CLIENT.flatMap((name) => pick(answered.headers[name], name))),
   );
+  response.flushHeaders(); // So that a body of which nothing comes is one that ended short.
   const resumed = () => metrics.resumes.inc();
-  await passOn({ mirror, resumed }, options, { request: asked, body: answered }, response, gone.signal);
+  const patience = path.kind === 'blob' && !goesOnByItself(request) ? options : { resumeMs: 0 };
+  await passOn({ mirror, resumed }, patience, { request: asked, body: answered }, response, gone.signal);
+}
+
+/** containerd and what is made of it go on at the registry where an answer ended. */
+function goesOnByItself({ headers }: IncomingMessage): boolean {
+  return /^(?:buildkit|containerd)\//.test(headers['user-agent'] ?? '');
 }
 
 function outcomeOf(status: number | undefined): Outcome {

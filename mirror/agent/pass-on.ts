@@ -10,7 +10,7 @@ interface PassOnDeps {
 }
 
 export interface PassOnOptions {
-  /** How long a mirror that broke off is waited for. */
+  /** How long a mirror that broke off is waited for; 0 for content that is not asked for again. */
   readonly resumeMs?: number;
 }
 
@@ -23,6 +23,8 @@ interface Answered {
 /** A mirror that is replaced is back within some ten seconds. */
 const RESUME_MS = 30_000;
 const LOOK_MS = 250;
+/** A mirror that breaks off more often is of no help. */
+const RESUMES_MAX = 20;
 
 /**
  * Sends the body to the client. Where the mirror breaks off, what is left of it is asked for again until the mirror is back: few
@@ -38,7 +40,7 @@ export async function passOn(
   const range = answered.request.method === 'HEAD' ? undefined : rangeOf(answered.body);
   let body: IncomingMessage | undefined = answered.body;
   let sent = 0;
-  while (body !== undefined) {
+  for (let resumes = 0; body !== undefined; resumes += 1) {
     try {
       for await (const chunk of body as AsyncIterable<Buffer>) {
         sent += chunk.length;
@@ -53,7 +55,8 @@ export async function passOn(
       return;
     }
     const rest = { start: range.start + sent, end: range.end };
-    body = await resume(deps, answered.request, rest, resumeMs, signal);
+    const mayResume = resumeMs > 0 && resumes < RESUMES_MAX;
+    body = mayResume ? await resume(deps, answered.request, rest, resumeMs, signal) : undefined;
     if (body !== undefined) deps.resumed();
   }
   response.socket?.end();
