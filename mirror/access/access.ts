@@ -222,7 +222,8 @@ export function createAccess(deps: AccessDeps, options: AccessOptions): Access {
       left.push(wanted);
       if (left.length > LEFT_MAX) left.shift();
       // For those who will want it from here, in an outage above all. Nobody waits for it.
-      if (known(wanted, undefined) === 'unknown') void askOnce(wanted, undefined, undefined);
+      if (known(wanted, undefined) !== 'unknown') return;
+      askOnce(wanted, undefined, undefined).catch((error: unknown) => log.error('cannot ask who may read', { error }));
     },
     readers: (content) => {
       const right = rights.right(content, undefined, OUTAGE_AGES, now());
