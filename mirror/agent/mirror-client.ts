@@ -33,8 +33,11 @@ export interface MirrorClient {
 const HEAD_TIMEOUT_MS = 10_000;
 /** A body that stands still this long is given up; the client resumes elsewhere. */
 const IDLE_TIMEOUT_MS = 60_000;
-/** After a mirror that hung: an image has many layers, and they shall not wait one after the other. */
+/** The mirror is on the same machine: who does not take a connection by then is kept from it, as by a NetworkPolicy. */
+const CONNECT_TIMEOUT_MS = 2_000;
+/** After a mirror that hung: an image has many layers, and they shall not wait one after the other. Each time in a row it doubles. */
 const PAUSE_MS = 10_000;
+const PAUSE_MS_MAX = 160_000;
 /** What the pulls of one pod need. */
 const CONNECTIONS_MAX = 64;
 
@@ -45,6 +48,7 @@ export function createMirrorClient(
 ): MirrorClient {
   const agent = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS_MAX });
   let pausedUntil = Number.NEGATIVE_INFINITY;
+  let pauseMs = PAUSE_MS;
   let isAnswering = true;
 
   function send(request: MirrorRequest, text: string, signal: AbortSignal): Promise<IncomingMessage> {
@@ -58,10 +62,17 @@ export function createMirrorClient(
       headers: { ...request.headers, [POD_TOKEN_HEADER]: text, 'user-agent': 'miroir-agent' },
       signal,
     });
-    const late = setTimeout(() => {
-      pausedUntil = now() + PAUSE_MS;
-      outgoing.destroy(new Error(`no answer within ${headTimeoutMs} ms`));
-    }, headTimeoutMs);
+    const giveUp = (what: string, ms: number) => {
+      pausedUntil = now() + pauseMs;
+      pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
+      outgoing.destroy(new Error(`no ${what} within ${ms} ms`));
+    };
+    const late = setTimeout(giveUp, headTimeoutMs, 'answer', headTimeoutMs);
+    outgoing.once('socket', (socket) => {
+      if (!socket.connecting) return;
+      const unconnected = setTimeout(giveUp, CONNECT_TIMEOUT_MS, 'connection', CONNECT_TIMEOUT_MS);
+      for (const event of ['connect', 'close'] as const) socket.once(event, () => clearTimeout(unconnected));
+    });
     outgoing.setTimeout(IDLE_TIMEOUT_MS, () => outgoing.destroy(new Error('it stands still')));
     outgoing.once('response', (response) => {
       clearTimeout(late);
@@ -79,6 +90,7 @@ export function createMirrorClient(
       try {
         const answered = await send(request, await token(), signal);
         isAnswering = true;
+        pauseMs = PAUSE_MS;
         return answered;
       } catch (error) {
         // Once, until it answers again: it is asked often while it is waited for.

@@ -10,6 +10,8 @@ import { MIROIR, READY_URL } from '../lab/node-mirror.ts';
 import { createPodTokens, type PodTokens } from '../lab/pod-tokens.ts';
 
 const DEADLINE_MS = 180_000;
+/** 2 s are what a connection gets, once; a busy machine takes the rest. */
+const UNREACHABLE_MS_MAX = 9_000;
 const LAYERS = [{ bytes: 4_000_000 }, { bytes: 1_000_000, gzip: true }];
 /** As the guide says it. */
 const REGISTRIES_CONF = `
@@ -25,6 +27,8 @@ insecure = true
 
 interface Pod {
   readonly lab: Lab;
+  /** Its network. */
+  readonly pod: LabNode;
   /** Holds the image. */
   readonly holder: LabNode;
   /** The node whose mirror the pod asks. */
@@ -62,6 +66,7 @@ async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
   let storages = 0;
   return {
     lab,
+    pod,
     holder,
     node,
     tokens,
@@ -95,7 +100,7 @@ async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
 
 test('buildah in a pod gets what the swarm has, and is never kept from its registry', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const { lab, holder, node, tokens, startMirror, startAgent, useToken, buildahPull, metric } = await startPod(
+  const { lab, pod, holder, node, tokens, startMirror, startAgent, useToken, buildahPull, metric } = await startPod(
     t,
     signal,
   );
@@ -184,5 +189,14 @@ test('buildah in a pod gets what the swarm has, and is never kept from its regis
     await node.stopMirror('SIGKILL');
 
     assert.deepEqual((await fromUpstream(byDigest)).blobGets, blobs);
+  });
+
+  await t.test('with the mirror out of reach the registry is asked, and soon', async () => {
+    await node.block([pod]);
+    const startedAt = performance.now();
+
+    assert.deepEqual((await fromUpstream(byDigest)).blobGets, blobs);
+
+    assert.ok(performance.now() - startedAt < UNREACHABLE_MS_MAX);
   });
 });
