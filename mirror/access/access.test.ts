@@ -271,16 +271,34 @@ test('a question that only this asker is not answered is no outage', async () =>
   }
 });
 
-test('a registry that is away is not asked for ten seconds', async () => {
+test('a registry that is away is waited for once, and looked at until it is back', async () => {
   const { ask, state, goAway } = start(() => 'public', { listed: [HUB] });
   goAway();
   for (const name of ['a', 'b', 'c']) assert.equal(await ask(wantedOf('manifest', digestOf(name))), 'granted');
+  state.nowMs = 30_000;
+  await ask(wantedOf('manifest', digestOf('d')));
+  state.nowMs = 80_000;
+  await ask(wantedOf('manifest', digestOf('e')));
   assert.equal(state.questions.length, 1);
 
-  state.nowMs = 11_000;
-  await ask(wantedOf('manifest', digestOf('d')));
+  state.isThere = true;
+  state.says = locked;
+  state.nowMs = 95_000;
+  await ask(wantedOf('manifest', digestOf('f')));
+  await new Promise(setImmediate);
 
+  assert.equal(await ask(wantedOf('manifest', digestOf('f'))), 'challenge');
   assert.equal(state.questions.length, 2);
+});
+
+test('what was away is asked again when nobody has looked for a minute', async () => {
+  const { ask, state, goAway } = start(() => 'public', { listed: [HUB] });
+  goAway();
+  await ask(IMAGE);
+  state.says = locked;
+  state.nowMs = MINUTE_MS;
+
+  assert.equal(await ask(IMAGE), 'challenge');
 });
 
 test('the same question is asked once, and too many are refused', async () => {

@@ -126,8 +126,19 @@ export function createAccess(deps: AccessDeps, options: AccessOptions): Access {
     return outcome;
   };
 
+  const look = (registry: Registry): Promise<boolean> =>
+    once(looks, registry, async () => {
+      const isThere = await deps.registries.isThere(registry, AbortSignal.timeout(LOOK_MS));
+      if (isThere) standings.answered(registry);
+      else standings.wentAway(registry);
+      return isThere;
+    });
+
   const askOnce = async (content: AskedContent, who: Who, authorization: string | undefined): Promise<Outcome> => {
-    if (standings.isAway(content.registry)) return 'unavailable';
+    if (standings.isAway(content.registry)) {
+      if (standings.isDue(content.registry)) void look(content.registry);
+      return 'unavailable';
+    }
     const key = `${content.registry}/${content.repository}/${content.digest} ${who ?? ''}`;
     const isShed = !questions.has(key) && questions.size >= QUESTIONS_MAX;
     if (isShed) metrics.questions.inc({ credentials: who === undefined ? 'none' : 'basic', outcome: 'shed' });
@@ -137,16 +148,7 @@ export function createAccess(deps: AccessDeps, options: AccessOptions): Access {
   };
 
   /** Not answered is not away: credentials, or the name of what is asked for, may be what a registry chokes on. */
-  const isAway = async (registry: Registry): Promise<boolean> => {
-    if (standings.isAway(registry)) return true;
-    const look = async () => {
-      const isThere = await deps.registries.isThere(registry, AbortSignal.timeout(LOOK_MS));
-      if (isThere) standings.answered(registry);
-      else standings.wentAway(registry);
-      return !isThere;
-    };
-    return once(looks, registry, look);
-  };
+  const isAway = async (registry: Registry): Promise<boolean> => standings.isAway(registry) || !(await look(registry));
 
   /** What to ask about: the manifest that lists it, which the registry answers for all of its parts at once. */
   const subjectOf = async (wanted: Named & WantedRight, signal: AbortSignal): Promise<AskedContent> => {

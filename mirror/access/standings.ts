@@ -7,24 +7,28 @@ export interface Standings {
   failed(registry: Registry): boolean;
   /** It does not answer at all. */
   wentAway(registry: Registry): void;
-  /** It went away a moment ago: no use in asking. */
+  /** It did not answer a moment ago: no use in waiting for it. */
   isAway(registry: Registry): boolean;
+  /** It is time to see whether it is back, though not to wait for that. */
+  isDue(registry: Registry): boolean;
   /** It has answered, or was named by a person. */
   isReal(registry: Registry): boolean;
 }
 
-/** For so long a registry that did not answer is not asked again. */
-const AWAY_MS = 10_000;
+/** How often one that is away is looked at while somebody asks for something of it, and for how long that is believed. */
+const LOOK_EVERY_MS = 10_000;
+const AWAY_MS = 60_000;
 /** Names come from whoever pulls; a cluster uses a handful. */
 const REGISTRIES_MAX = 1024;
 
 export function createStandings(now: () => number, listed: readonly Registry[]): Standings {
   const real = new Set<Registry>(listed);
   const failing = new Set<Registry>();
-  const awayUntilMs = new Map<Registry, number>();
+  /** By registry: when it was last seen to be away, the oldest first. */
+  const away = new Map<Registry, number>();
   return {
     answered: (registry) => {
-      awayUntilMs.delete(registry);
+      away.delete(registry);
       failing.delete(registry);
       if (real.size < listed.length + REGISTRIES_MAX) real.add(registry);
     },
@@ -34,12 +38,13 @@ export function createStandings(now: () => number, listed: readonly Registry[]):
       return true;
     },
     wentAway: (registry) => {
-      awayUntilMs.delete(registry);
-      awayUntilMs.set(registry, now() + AWAY_MS);
-      const [oldest] = awayUntilMs.keys();
-      if (awayUntilMs.size > REGISTRIES_MAX && oldest !== undefined) awayUntilMs.delete(oldest);
+      away.delete(registry);
+      away.set(registry, now());
+      const [oldest] = away.keys();
+      if (away.size > REGISTRIES_MAX && oldest !== undefined) away.delete(oldest);
     },
-    isAway: (registry) => now() < (awayUntilMs.get(registry) ?? 0),
+    isAway: (registry) => now() - (away.get(registry) ?? Number.NEGATIVE_INFINITY) < AWAY_MS,
+    isDue: (registry) => now() - (away.get(registry) ?? Number.NEGATIVE_INFINITY) >= LOOK_EVERY_MS,
     isReal: (registry) => real.has(registry),
   };
 }
