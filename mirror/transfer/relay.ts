@@ -20,7 +20,7 @@ export interface RelayState {
   readonly offset: number;
   /** Whose bytes are among them. */
   readonly sources: readonly Provider[];
-  /** How often somebody faster was asked to go on. */
+  /** How often somebody was asked beside who sends, to go on instead. */
   readonly switches: number;
   /** The client was told that its request succeeds; the first byte went with it. */
   readonly isHeadSent: boolean;
@@ -81,6 +81,9 @@ export type RelayAction =
     }
   | { readonly type: 'read'; readonly attempt: number }
   | { readonly type: 'cancel'; readonly attempt: number }
+  /** Take no more from it until `unhold`, or until it is cancelled: what came meanwhile is still to be taken then. */
+  | { readonly type: 'hold'; readonly attempt: number }
+  | { readonly type: 'unhold'; readonly attempt: number }
   | { readonly type: 'send-head'; readonly sizeBytes: number; readonly start: number; readonly end: number }
   | { readonly type: 'deliver' }
   | { readonly type: 'keep' }
@@ -156,7 +159,7 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
 
 /** Asks who is next in the queue, or ends when nobody is left and none will come. */
 function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayStep {
-  const isServed = state.phase === 'verifying' || state.attempts.some(({ isChosen }) => isChosen);
+  const isServed = state.phase === 'verifying' || chosenOf(state) !== undefined;
   if (isServed || state.attempts.some(({ isLate }) => !isLate) || state.attempts.length >= ATTEMPTS_MAX) {
     return { state, actions: before };
   }
@@ -165,39 +168,52 @@ function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayS
     if (state.attempts.length > 0 || state.isSearching) return { state, actions: before };
     return end(state, [...before, { type: state.isHeadSent ? 'cut' : 'give-up' }]);
   }
+  const { state: next, actions } = ask({ ...state, queue }, provider);
+  return { state: next, actions: [...before, ...actions] };
+}
+
+function ask(state: RelayState, provider: Provider): RelayStep {
   const id = state.attemptCount;
-  const ask: RelayAction = {
-    type: 'ask',
-    attempt: id,
-    provider,
-    start: state.offset,
-    ...(state.plan.end !== undefined && { end: state.plan.end }),
-  };
   const attempts = [...state.attempts, { id, provider, isChosen: false, isLate: false }];
-  return { state: { ...state, queue, attempts, attemptCount: id + 1 }, actions: [...before, ask] };
+  const { end } = state.plan;
+  return {
+    state: { ...state, attempts, attemptCount: id + 1 },
+    actions: [{ type: 'ask', attempt: id, provider, start: state.offset, ...(end !== undefined && { end }) }],
+  };
 }
 
 function takeDelay(state: RelayState, id: number): RelayStep {
   if (state.phase === 'verifying') return { state, actions: [] };
+  const chosen = chosenOf(state);
+  const late = state.attempts.find((one) => one.id === id && !one.isChosen);
+  if (chosen !== undefined && late !== undefined) {
+    const without = { ...state, attempts: [chosen], queue: [...state.queue, late.provider] };
+    return {
+      state: without,
+      actions: [
+        { type: 'cancel', attempt: id },
+        { type: 'unhold', attempt: chosen.id },
+      ],
+    };
+  }
   const attempts = state.attempts.map((one) => (one.id === id ? { ...one, isLate: true } : one));
   return askNext({ ...state, attempts });
 }
 
-/** Whoever was slow is no worse than nobody: it is asked again when the others come to nothing. */
+/** Who is slow is held, not left, until the other one answers: that one may be busy, and then this one may be too. */
 function takeSlowness(state: RelayState, id: number, faster: Provider): RelayStep {
-  const slow = state.attempts.find((one) => one.id === id && one.isChosen);
+  const slow = chosenOf(state);
   const isOfUse = state.isHeadSent && state.phase === 'running' && state.switches < SWITCHES_MAX;
-  if (slow === undefined || !isOfUse || !state.queue.includes(faster)) return { state, actions: [] };
-  const others = state.queue.filter((one) => one !== faster);
-  return askNext(
-    {
-      ...state,
-      attempts: state.attempts.filter((one) => one !== slow),
-      queue: [faster, ...others, slow.provider],
-      switches: state.switches + 1,
-    },
-    [{ type: 'cancel', attempt: id }, { type: 'switched' }],
-  );
+  if (slow?.id !== id || !isOfUse || state.attempts.length > 1 || !state.queue.includes(faster)) {
+    return { state, actions: [] };
+  }
+  const queue = state.queue.filter((one) => one !== faster);
+  const { state: next, actions } = ask({ ...state, queue, switches: state.switches + 1 }, faster);
+  return { state: next, actions: [{ type: 'hold', attempt: id }, ...actions] };
+}
+
+function chosenOf({ attempts }: RelayState): Attempt | undefined {
+  return attempts.find(({ isChosen }) => isChosen);
 }
 
 function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
@@ -222,7 +238,12 @@ function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
     queue: [...state.queue, ...others.map(({ provider }) => provider)],
     size: { wholeBytes: sizeBytes, end },
   };
-  const actions: RelayAction[] = [...cancelAll({ ...state, attempts: others }), { type: 'read', attempt: id }];
+  const switched: RelayAction[] = chosenOf(state) === undefined ? [] : [{ type: 'switched' }];
+  const actions: RelayAction[] = [
+    ...cancelAll({ ...state, attempts: others }),
+    ...switched,
+    { type: 'read', attempt: id },
+  ];
   if (state.offset < end) return { state: chosen, actions };
   // Empty content has no chunk that could complete it.
   return { state: { ...chosen, phase: 'verifying' }, actions: [...actions, { type: 'verify' }] };
@@ -267,6 +288,8 @@ function takeFailure(state: RelayState, id: number, fault: Fault): RelayStep {
 function lose(state: RelayState, lost: Attempt, fault: Fault, before: readonly RelayAction[]): RelayStep {
   const without = { ...state, attempts: state.attempts.filter((one) => one !== lost) };
   const actions: RelayAction[] = [...before, { type: 'blame', provider: lost.provider, fault }];
+  const chosen = chosenOf(without);
+  if (chosen !== undefined) return { state: without, actions: [...actions, { type: 'unhold', attempt: chosen.id }] };
   if (!lost.isChosen) return askNext(without, actions);
   if (!state.isHeadSent) return askNext(restart(without), [...actions, { type: 'drop-kept' }]);
   return askNext(without, state.queue.length > 0 ? [...actions, { type: 'resumed' }] : actions);

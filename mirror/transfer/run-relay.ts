@@ -3,6 +3,7 @@ import { hasCode } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Provider } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
+import { createHeldBody, type HeldBody } from './held-body.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerBody, PeerClient } from './peer-client.ts';
 import type { PeerMemory } from './peer-memory.ts';
@@ -95,6 +96,7 @@ export function runRelay(
   const asked = new Map<number, Provider>();
   const absent = new Set<string>();
   const bodies = new Map<number, PeerBody>();
+  const held = new Map<number, HeldBody>();
   const hash = plan.verifies && plan.start === 0 ? createHash('sha256') : undefined;
   let kept: Buffer[] = [];
   /** What came before the client's sink was there. */
@@ -135,6 +137,10 @@ export function runRelay(
         return read(action.attempt);
       case 'cancel':
         return drop(action.attempt);
+      case 'hold':
+        return held.get(action.attempt)?.hold();
+      case 'unhold':
+        return held.get(action.attempt)?.letGo();
       case 'send-head':
         clearTimeout(deadline);
         return answer.resolve({
@@ -197,6 +203,8 @@ export function runRelay(
     const meter = createThroughputMeter(() => performance.now());
     clearInterval(looks);
     looks = setInterval(() => look(attempt, meter), LOOK_MS);
+    const body = createHeldBody();
+    held.set(attempt, body);
     bodies.get(attempt)?.pipe({
       chunk: (bytes, release) => {
         meter.arrived(bytes.length);
@@ -204,19 +212,22 @@ export function runRelay(
           meter.taken();
           release();
         };
-        dispatch({ type: 'chunk', attempt, byteCount: bytes.length }, { bytes, release: taken });
+        const chunk = { bytes, release: taken };
+        body.next(() => dispatch({ type: 'chunk', attempt, byteCount: bytes.length }, chunk), taken);
       },
-      end: () => {
-        measure(attempt, meter, TOLD_BYTES_MIN);
-        settle(attempt);
-      },
-      failed: (error) => {
-        const provider = asked.get(attempt);
-        settle(attempt);
-        deps.log.info('peer broke off', { peer: provider?.peerId, address: provider?.address, error });
-        const fault = faultOf(error, provider);
-        dispatch({ type: 'failed', attempt, fault: fault === 'unavailable' ? 'broke-off' : fault });
-      },
+      end: () =>
+        body.next(() => {
+          measure(attempt, meter, TOLD_BYTES_MIN);
+          settle(attempt);
+        }),
+      failed: (error) =>
+        body.next(() => {
+          const provider = asked.get(attempt);
+          settle(attempt);
+          deps.log.info('peer broke off', { peer: provider?.peerId, address: provider?.address, error });
+          const fault = faultOf(error, provider);
+          dispatch({ type: 'failed', attempt, fault: fault === 'unavailable' ? 'broke-off' : fault });
+        }),
     });
   };
 
@@ -254,10 +265,12 @@ export function runRelay(
     if (provider !== undefined) deps.peers.ended(provider);
     asked.delete(attempt);
     bodies.delete(attempt);
+    held.delete(attempt);
   };
 
   const drop = (attempt: number) => {
     bodies.get(attempt)?.cancel();
+    held.get(attempt)?.drop();
     settle(attempt);
   };
 

@@ -100,6 +100,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, slo
   const blames: Outcome['blames'] = [];
   let head: Outcome['head'];
   const bodies = new Map<number, { provider: number; offset: number; left: number }>();
+  const heldAt = new Set<number>();
   const pending: Array<{ event: RelayEvent; after?: RelayEvent }> = [];
 
   const step = (event: RelayEvent, bytes: number[] = []) => {
@@ -116,7 +117,13 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, slo
       case 'read':
         return void pending.push({ event: { type: 'chunk', attempt: action.attempt, byteCount: 0 } });
       case 'cancel':
+        heldAt.delete(action.attempt);
         return void bodies.delete(action.attempt);
+      case 'hold':
+        return void heldAt.add(action.attempt);
+      case 'unhold':
+        heldAt.delete(action.attempt);
+        return void pending.push({ event: { type: 'chunk', attempt: action.attempt, byteCount: 0 } });
       case 'send-head':
         assert.equal(head, undefined, 'one head');
         head = action;
@@ -151,7 +158,8 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, slo
   const answer = ({ attempt, provider, start, end }: Extract<RelayAction, { type: 'ask' }>) => {
     const index = providers.indexOf(provider);
     const behaviour = scripts[index] as Script;
-    assert.ok(state.attempts.filter(({ isLate }) => !isLate).length <= 1, 'only who is late is not waited for');
+    const waitedFor = state.attempts.filter(({ id, isLate }) => !isLate && !heldAt.has(id));
+    assert.ok(waitedFor.length <= 1, 'only who is late is not waited for');
     const answered = (event: RelayEvent) => {
       pending.push(behaviour.isLate === true ? { event: { type: 'late', attempt }, after: event } : { event });
     };
@@ -168,7 +176,7 @@ function play({ content, plan, scripts, deadlineAt, clientGoneAt, giveWayAt, slo
   /** The next bytes of a body, or its failure. */
   const read = (attempt: number) => {
     const body = bodies.get(attempt);
-    if (body === undefined) return;
+    if (body === undefined || heldAt.has(attempt)) return;
     const { corruptAt, chunkBytes } = scripts[body.provider] as Script;
     const end = Math.min(plan.end ?? NEVER, state.size?.wholeBytes ?? 0);
     const count = Math.min(chunkBytes, end - body.offset, body.left);
