@@ -5,7 +5,7 @@ import path from 'node:path';
 import { callKeeper, type KeeperConfig } from './control.ts';
 import { LabError } from './lab-error.ts';
 import { type HeldNamespaces, holdNamespaces, run, tailOfFile, until } from './namespace.ts';
-import { createNode, type LabNode } from './node.ts';
+import { createNode, type LabNode, type NodeOptions } from './node.ts';
 import { isAlive, type ProcessId } from './process-id.ts';
 import { findContainerd } from './programs.ts';
 import { requireAll } from './requirements.ts';
@@ -15,7 +15,9 @@ import {
   type LabState,
   linkLabel,
   linkName,
+  type NodeState,
   removeDeadLabs,
+  removeFolder,
   removeLab,
   saveState,
 } from './state.ts';
@@ -30,14 +32,16 @@ import {
   type Upstream,
 } from './upstream.ts';
 
+export interface NodeWish {
+  /** The beginning of a version: `1.6.20`, `2.4`. */
+  readonly containerd: string;
+  readonly configToml?: (text: string) => string;
+}
+
 export interface LabOptions {
   /** Unique on the machine; one is made up when absent. */
   readonly name?: string;
-  readonly nodes: ReadonlyArray<{
-    /** The beginning of a version: `1.6.20`, `2.4`. */
-    readonly containerd: string;
-    readonly configToml?: (text: string) => string;
-  }>;
+  readonly nodes: readonly NodeWish[];
   /** How the upstream behaves from the start; it can be changed at any time. */
   readonly upstream?: Behaviour;
   /** The lab ends, and is removed, when this process ends, however it ends. On unless told. */
@@ -49,10 +53,15 @@ export interface Lab {
   readonly folder: string;
   /** This machine's address in the lab: servers that listen on it are reached by the nodes. */
   readonly address: string;
+  /** Those that are there now. */
   readonly nodes: readonly LabNode[];
   readonly upstream: Upstream;
   /** A file with the swarm key of the lab's mirrors. */
   readonly swarmKeyFile: string;
+  /** Adds a node under the next name and address, which no other one ever had; /etc/hosts of the others does not know it. */
+  addNode(wish: NodeWish, signal: AbortSignal): Promise<LabNode>;
+  /** Takes a node away for good, its disk too. */
+  removeNode(node: LabNode): Promise<void>;
   /** Closes what this process holds of a lab that is not attached, so that it can end and leave the lab running. */
   release(): void;
   /** Ends everything and removes every trace. Safe to call twice. */
@@ -61,6 +70,8 @@ export interface Lab {
 
 /** Subnets 10.210.<slot>.0/24. */
 const SLOTS = 250;
+/** Of the addresses of a subnet. */
+const FIRST_NODE = 11;
 /** What the addresses of a subnet suffice for; memory ends earlier. */
 const NODES_MAX = 200;
 
@@ -86,13 +97,14 @@ export async function createLab(options: LabOptions, signal: AbortSignal): Promi
     const slot = await linkToRoot(state, keeper.holder, signal);
     save({ slot });
     await configureKeeper(state, slot, keeper, signal);
-    const nodes = await createNodes(state, keeper.holder, options.nodes, signal);
-    save({
-      nodes: nodes.map((node) => {
-        const { name, address, containerdVersion, socket } = node;
-        return { name, address, containerd: containerdVersion, socket, holder: node.holder() };
-      }),
-    });
+    fs.writeFileSync(swarmKeyFile(state), `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
+    const addresses = options.nodes.map((_wish, index) => nodeAddress(slot, index));
+    const create = (wish: NodeWish, index: number, nodeSignal: AbortSignal) =>
+      createNode(placeNode(state, { keeper: keeper.holder, slot, addresses, wish, index }), nodeSignal);
+    const nodes = await Promise.all(options.nodes.map((wish, index) => create(wish, index, signal)));
+    let created = nodes.length;
+    const saveNodes = () => save({ nodes: nodes.map(stateOf) });
+    saveNodes();
     const upstream = await createUpstream(upstreamAddress(slot), controlSocket(state), options.upstream ?? {});
     const release = () => {
       for (const node of nodes) node.cri.close();
@@ -104,6 +116,20 @@ export async function createLab(options: LabOptions, signal: AbortSignal): Promi
       nodes,
       upstream,
       swarmKeyFile: swarmKeyFile(state),
+      addNode: async (wish, addSignal) => {
+        if (created >= NODES_MAX) throw new LabError('ERR_LAB_WISH_INVALID', `a lab has ${NODES_MAX} nodes at most`);
+        const node = await create(wish, created++, addSignal);
+        nodes.push(node);
+        saveNodes();
+        return node;
+      },
+      removeNode: async (node) => {
+        nodes.splice(nodes.indexOf(node), 1);
+        saveNodes();
+        node.cri.close();
+        await node.kill();
+        for (const folder of [node.folder, path.join(state.runFolder, node.name)]) removeFolder(folder);
+      },
       release,
       down: async () => {
         release();
@@ -140,30 +166,41 @@ async function configureKeeper(
   }, signal);
 }
 
-async function createNodes(
+function placeNode(
   state: LabState,
-  keeper: ProcessId,
-  wishes: LabOptions['nodes'],
-  signal: AbortSignal,
-): Promise<LabNode[]> {
-  const slot = state.slot as number;
-  const places = wishes.map((wish, index) => ({ ...wish, name: `n${index + 1}`, address: nodeAddress(slot, index) }));
-  const names = [[upstreamAddress(slot), UPSTREAM_NAME], ...places.map(({ address, name }) => [address, name])];
-  fs.writeFileSync(swarmKeyFile(state), `${randomBytes(32).toString('hex')}\n`, { mode: 0o600 });
-  const shared = {
+  place: {
+    readonly keeper: ProcessId;
+    readonly slot: number;
+    /** Of all nodes that the lab began with. */
+    readonly addresses: readonly string[];
+    readonly wish: NodeWish;
+    readonly index: number;
+  },
+): NodeOptions {
+  const { slot, addresses, wish, index } = place;
+  const address = nodeAddress(slot, index);
+  const members = [...new Set([...addresses, address])];
+  const names = [[upstreamAddress(slot), UPSTREAM_NAME], ...members.map((member) => [member, nodeName(member)])];
+  return {
+    name: nodeName(address),
+    address,
     gateway: upstreamAddress(slot),
-    keeper,
+    keeper: place.keeper,
+    containerd: findContainerd(wish.containerd),
+    ...(wish.configToml && { configToml: wish.configToml }),
     runFolder: state.runFolder,
     dataFolder: state.dataFolder,
     hosts: names.map((line) => `${line.join(' ')}\n`).join(''),
-    members: places.map(({ address }) => address),
+    members,
     swarmKeyFile: swarmKeyFile(state),
     upstreamHost: UPSTREAM_HOST,
     registryHost: REGISTRY_HOST,
   };
-  return Promise.all(
-    places.map((place) => createNode({ ...shared, ...place, containerd: findContainerd(place.containerd) }, signal)),
-  );
+}
+
+function stateOf(node: LabNode): NodeState {
+  const { name, address, containerdVersion, socket } = node;
+  return { name, address, containerd: containerdVersion, socket, holder: node.holder() };
 }
 
 /** In a lab's subnet .1 is the upstream's address, .254 this machine's, and nodes begin at .11. */
@@ -176,7 +213,11 @@ function rootAddress(slot: number): string {
 }
 
 function nodeAddress(slot: number, index: number): string {
-  return `10.210.${slot}.${11 + index}`;
+  return `10.210.${slot}.${FIRST_NODE + index}`;
+}
+
+function nodeName(address: string): string {
+  return `n${Number(address.split('.').at(-1)) - FIRST_NODE + 1}`;
 }
 
 function swarmKeyFile({ dataFolder }: LabState): string {

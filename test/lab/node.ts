@@ -155,6 +155,7 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
   }
 
   async function boot(bootSignal: AbortSignal): Promise<void> {
+    for (const entry of fs.readdirSync(run_)) fs.rmSync(path.join(run_, entry), { recursive: true }); // It is in memory.
     const unshare = ['unshare', '--net', '--mount', '--uts', '--pid', '--fork', '--mount-proc'];
     const variables = ['env', `NAME=${name}`, `RUN=${run_}`, `FOLDER=${folder}`];
     const argv = entering(keeper, [...unshare, ...variables, 'bash', '-c', HOLDER_SCRIPT]);
@@ -173,7 +174,7 @@ export async function createNode(options: NodeOptions, signal: AbortSignal): Pro
   }
 
   async function startContainerd(startSignal: AbortSignal): Promise<void> {
-    fs.rmSync(socket, { force: true });
+    fs.rmSync(socket, { force: true }); // One that was killed leaves it.
     containerd = start('containerd', ['containerd', '--config', '/etc/containerd/config.toml']);
     const deadline = AbortSignal.any([startSignal, AbortSignal.timeout(CONTAINERD_START_MS)]);
     const complain = () => `containerd of ${name} does not answer: ${containerd.logTail()}`;

@@ -122,7 +122,7 @@ export function removeLab(state: LabState): void {
 }
 
 /** Processes that are being killed may still write: what they add is removed by another try. */
-function removeFolder(folder: string): void {
+export function removeFolder(folder: string): void {
   fs.rmSync(folder, { recursive: true, force: true, maxRetries: 50, retryDelay: 20 });
 }
 

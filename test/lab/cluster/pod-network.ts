@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Lab } from '../lab.ts';
 import { enteringNetwork, run } from '../namespace.ts';
 import type { LabNode } from '../node.ts';
+import { isAlive } from '../process-id.ts';
 
 /** In the node; containerd's own folder is the node's own. */
 const CNI_FOLDER = '/etc/containerd/cni';
@@ -28,16 +29,14 @@ export function writePodNetwork(node: LabNode): void {
   fs.writeFileSync(path.join(folder, 'lab.conflist'), JSON.stringify(network));
 }
 
-/** Leads every node, and this machine, to the pods of all nodes. */
-export async function routePods(lab: Lab, signal: AbortSignal): Promise<void> {
-  const route = (node: LabNode) => ['ip', 'route', 'replace', podSubnet(node), 'via', node.address];
-  for (const node of lab.nodes) {
-    await run(route(node), {}, signal);
-    await run(enteringNetwork(node.holder(), ['sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward']), {}, signal);
-    for (const other of lab.nodes.filter(({ name }) => name !== node.name)) {
-      await run(enteringNetwork(node.holder(), route(other)), {}, signal);
-    }
-  }
+/** Leads a node to the pods of the others, and the others, and this machine, to its own. */
+export async function routePods(node: LabNode, lab: Lab, signal: AbortSignal): Promise<void> {
+  const route = (to: LabNode) => ['ip', 'route', 'replace', podSubnet(to), 'via', to.address];
+  const routeFrom = (from: LabNode, to: LabNode) => run(enteringNetwork(from.holder(), route(to)), {}, signal);
+  await run(route(node), {}, signal);
+  await run(enteringNetwork(node.holder(), ['sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward']), {}, signal);
+  const others = lab.nodes.filter((other) => other !== node && isAlive(other.holder()));
+  await Promise.all(others.flatMap((other) => [routeFrom(node, other), routeFrom(other, node)]));
 }
 
 /** Adds pods' networks and their first container to a node's configuration. */
