@@ -2,10 +2,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { buildah, buildImage } from '../../scripts/build-image.ts';
 import { type Cluster, createCluster } from '../lab/cluster/cluster.ts';
-import { CHART, helm } from '../lab/cluster/helm.ts';
-import type { Lab } from '../lab/lab.ts';
+import { CHART, type HelmProgram, runHelm } from '../lab/cluster/helm.ts';
 import { LabError } from '../lab/lab-error.ts';
 import { until } from '../lab/namespace.ts';
+import type { LabNode } from '../lab/node.ts';
 import { type Prometheus, startPrometheus } from './prometheus.ts';
 
 export const NAMESPACE = 'miroir';
@@ -16,8 +16,23 @@ export const REPOSITORY = 'upstream.lab:5001/miroir';
 /** Twice what is promised, so that a busy machine is told by a figure and not by a fault. */
 const READY_MS = 120_000;
 
+const VALUES = [
+  `image.repository=${REPOSITORY}`,
+  'registries={upstream.lab:5000=http://upstream.lab:5000}',
+  'webhook.extraArgs={--verdict-interval=2s}',
+  'sidecar.enabled=true',
+];
+
+export interface InstallOptions {
+  /** The beginning of a containerd's version for each node. */
+  readonly nodes: readonly string[];
+  readonly helm: HelmProgram;
+}
+
 export interface InstalledCluster extends Cluster {
   readonly helm: (...args: string[]) => Promise<string>;
+  /** Installs the release, once more after it was taken away; resolves when everything is ready, to how long that took. */
+  readonly install: () => Promise<number>;
   /** Resolves when all replicas of what is at `path` are there and ready. */
   readonly ready: (path: string, signal?: AbortSignal) => Promise<void>;
   readonly prometheus: Prometheus;
@@ -28,15 +43,15 @@ export interface InstalledCluster extends Cluster {
 }
 
 /** A cluster with a release of the chart, of the image that is built here. */
-export async function installCluster(nodes: readonly string[], signal: AbortSignal): Promise<InstalledCluster> {
+export async function installCluster(options: InstallOptions, signal: AbortSignal): Promise<InstalledCluster> {
   await buildImage({ tag: TAG }, signal);
-  const cluster = await createCluster({ nodes }, signal);
+  const cluster = await createCluster({ nodes: options.nodes }, signal);
   const { lab, plane } = cluster;
   try {
     const registry = new URL(lab.upstream.pushUrl).host;
     await buildah(['push', '--tls-verify=false', TAG, `docker://${registry}/miroir:0.1.0`], signal);
     const release = (...args: string[]) =>
-      helm([...args, `--namespace=${NAMESPACE}`, `--kubeconfig=${plane.kubeconfig}`], signal);
+      runHelm(options.helm, [...args, `--namespace=${NAMESPACE}`, `--kubeconfig=${plane.kubeconfig}`], signal);
     const ready = async (path: string, readySignal: AbortSignal = signal) => {
       let last = '';
       const isReady = async () => {
@@ -46,27 +61,24 @@ export async function installCluster(nodes: readonly string[], signal: AbortSign
       };
       await until(isReady, readySignal, () => `${path} is not ready: ${last}`);
     };
-    const certsBefore = certsOf(lab);
-    const startedAt = performance.now();
-    const values = [
-      `image.repository=${REPOSITORY}`,
-      'registries={upstream.lab:5000=http://upstream.lab:5000}',
-      'webhook.extraArgs={--verdict-interval=2s}',
-      'sidecar.enabled=true',
-    ];
-    await release('install', 'miroir', CHART, '--create-namespace', ...values.map((value) => `--set=${value}`));
-    const soon = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
-    await Promise.all([
-      ready(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/miroir`, soon),
-      ready(`/apis/apps/v1/namespaces/${NAMESPACE}/deployments/miroir-webhook`, soon),
-    ]);
-    const installMs = performance.now() - startedAt;
+    const certsBefore = certsOf(lab.nodes);
+    const install = async () => {
+      const startedAt = performance.now();
+      await release('install', 'miroir', CHART, '--create-namespace', ...VALUES.map((value) => `--set=${value}`));
+      const soon = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
+      await Promise.all([
+        ready(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/miroir`, soon),
+        ready(`/apis/apps/v1/namespaces/${NAMESPACE}/deployments/miroir-webhook`, soon),
+      ]);
+      return performance.now() - startedAt;
+    };
+    const installMs = await install();
     const prometheus = await startPrometheus(plane, NAMESPACE, signal);
     const down = async () => {
       await prometheus.stop(); // Its data are in the control plane's folder.
       await cluster.down();
     };
-    return { ...cluster, helm: release, ready, certsBefore, installMs, prometheus, down };
+    return { ...cluster, helm: release, install, ready, certsBefore, installMs, prometheus, down };
   } catch (error) {
     const why = await explain(cluster);
     await cluster.down();
@@ -74,8 +86,8 @@ export async function installCluster(nodes: readonly string[], signal: AbortSign
   }
 }
 
-/** Every file of every node's certs.d, and its text. */
-export function certsOf({ nodes }: Lab): readonly (readonly [file: string, text: string])[] {
+/** Every file of the nodes' certs.d, and its text. */
+export function certsOf(nodes: readonly LabNode[]): readonly (readonly [file: string, text: string])[] {
   return nodes.flatMap(({ name, folder }) => {
     const certs = path.join(folder, 'etc-containerd', 'certs.d');
     const entries = fs.readdirSync(certs, { recursive: true, withFileTypes: true });

@@ -24,7 +24,7 @@ const PODS = IS_FULL ? 30 : 12;
 
 test('a release on three nodes: all ready, rollouts of one copy, and gone without a trace', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const cluster = await installCluster(['2.4', '2.4', '1.6.20'], signal);
+  const cluster = await installCluster({ nodes: ['2.4', '2.4', '1.6.20'], helm: 'helm' }, signal);
   t.after(() => cluster.down());
   const { lab, plane, certsBefore, prometheus } = cluster;
   const { call } = plane;
@@ -247,13 +247,13 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
   );
 
   await t.test('an uninstall leaves certs.d as it was, and nothing in the cluster or on its nodes', async () => {
-    assert.notDeepEqual(certsOf(lab), certsBefore);
+    assert.notDeepEqual(certsOf(lab.nodes), certsBefore);
 
     await cluster.helm('uninstall', 'miroir', '--wait', '--timeout=60s');
 
     // Helm does not wait for what a DaemonSet made.
     await until(async () => (await call('GET', '/api/v1/namespaces/miroir/pods')).body.items.length === 0, signal);
-    assert.deepEqual(certsOf(lab), certsBefore);
+    assert.deepEqual(certsOf(lab.nodes), certsBefore);
     for (const { metadata, status } of (await call('GET', '/api/v1/nodes')).body.items) {
       assert.doesNotMatch(JSON.stringify([metadata.labels, metadata.annotations, status.conditions]), /miroir/i);
     }

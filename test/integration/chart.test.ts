@@ -5,7 +5,16 @@ import path from 'node:path';
 import test from 'node:test';
 import { createAuthority } from '../../certs/authority.ts';
 import { type ControlPlane, createControlPlane } from '../lab/cluster/control-plane.ts';
-import { CHART, helm, type Manifest, pathOf, renderChart } from '../lab/cluster/helm.ts';
+import {
+  byName,
+  CHART,
+  helm,
+  type Manifest,
+  parseManifests,
+  pathOf,
+  renderChart,
+  runHelm,
+} from '../lab/cluster/helm.ts';
 import { fetchSchemas, problemsOf } from '../lab/cluster/kubernetes-schemas.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
@@ -42,6 +51,21 @@ for (const [title, values] of Object.entries({ 'the least': [IMAGE], everything:
     const said = await helm(['lint', '--strict', CHART, ...values], deadline(t.signal));
 
     assert.match(said, /0 chart\(s\) failed/);
+  });
+}
+
+for (const [title, values] of Object.entries({ 'the least': [IMAGE], everything: FULL })) {
+  test(`Helm 3 makes of ${title} what Helm 4 makes of it, and has nothing to say about it`, async (t) => {
+    const signal = deadline(t.signal);
+    // A key that is made is another one each time, and Helm 3 knows a Kubernetes of its own only where its makers built it.
+    const args = [...values, '--set=swarmKey.existingSecret=swarm-key', '--kube-version=1.36.3'];
+    const rendered = await renderChart(args, signal);
+
+    const said = await runHelm('helm3', ['lint', '--strict', CHART, ...args], signal);
+    const text = await runHelm('helm3', ['template', 'miroir', CHART, '--namespace=miroir', ...args], signal);
+
+    assert.match(said, /0 chart\(s\) failed/);
+    assert.deepEqual(byName(parseManifests(text)), byName(rendered));
   });
 }
 

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import test from 'node:test';
 import { parseAllDocuments } from 'yaml';
-import { CHART, type Manifest, renderChart } from '../lab/cluster/helm.ts';
+import { byName, CHART, type Manifest, renderChart } from '../lab/cluster/helm.ts';
 import { fetchSchemas, problemsOf } from '../lab/cluster/kubernetes-schemas.ts';
 import { run } from '../lab/namespace.ts';
 import { findBuilt } from '../lab/programs.ts';
@@ -35,9 +35,3 @@ test('kustomize makes of it what helm makes of the chart, and a namespace for it
     [],
   );
 });
-
-/** Kustomize sorts. */
-function byName(manifests: readonly Manifest[]): readonly Manifest[] {
-  const name = ({ kind, metadata }: Manifest) => `${kind}/${metadata.name}`;
-  return manifests.toSorted((a, b) => name(a).localeCompare(name(b)));
-}

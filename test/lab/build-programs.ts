@@ -41,6 +41,12 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
     versionVariable: 'helm.sh/helm/v4/internal/version.version',
     versionPrefix: 'v',
   },
+  helm3: {
+    module: 'helm.sh/helm/v3',
+    flags: [],
+    versionVariable: 'helm.sh/helm/v3/internal/version.version',
+    versionPrefix: 'v',
+  },
   kubernetes: {
     module: 'k8s.io/kubernetes',
     flags: [],
