@@ -37,6 +37,14 @@ export async function deploy(
 /** What kubelets say of pulls of the rolled out images that failed: as Events, which the apiserver keeps for an hour. */
 export async function failedPulls({ plane: { call } }: InstalledCluster): Promise<readonly string[]> {
   const { body } = await call('GET', '/api/v1/namespaces/team/events?fieldSelector=reason=Failed');
-  const messages = (body.items as readonly { readonly message: string }[]).map(({ message }) => message);
-  return messages.filter((message) => message.startsWith('Failed to pull image') && message.includes('/team/app:'));
+  const events = body.items as readonly Event[];
+  return events
+    .filter(({ message }) => message.startsWith('Failed to pull image') && message.includes('/team/app:'))
+    .map(({ message, involvedObject, source }) => `${source.host}: ${involvedObject.name}: ${message}`);
+}
+
+interface Event {
+  readonly message: string;
+  readonly involvedObject: { readonly name: string };
+  readonly source: { readonly host: string };
 }
