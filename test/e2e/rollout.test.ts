@@ -11,6 +11,7 @@ import { MIROIR } from '../lab/node-mirror.ts';
 import { runBuilder } from './builder-pod.ts';
 import { deploy, failedPulls } from './deployment.ts';
 import { certsOf, installCluster } from './installed-cluster.ts';
+import { formatMemory, measureMemory } from './memory.ts';
 import { createPullSecrets, runPodShapes } from './pod-shapes.ts';
 import { dashboardQueries } from './prometheus.ts';
 
@@ -29,6 +30,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
   const { lab, plane, certsBefore, prometheus } = cluster;
   const { call } = plane;
   t.diagnostic(`ready ${Math.round(cluster.installMs)} ms after the install`);
+  t.diagnostic(`memory at rest: ${formatMemory(measureMemory(lab))}`);
 
   await t.test('everything is ready within a minute', () => {
     assert.ok(cluster.installMs < INSTALL_MS_MAX, `${cluster.installMs} ms`);
@@ -80,6 +82,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
   });
 
   await costsOneCopy('v2');
+  t.diagnostic(`memory after two rollouts: ${formatMemory(measureMemory(lab))}`);
 
   await t.test('the webhook admitted its pods', async () => {
     const { body } = await call('GET', '/api/v1/namespaces/team/pods');
