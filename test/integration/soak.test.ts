@@ -14,7 +14,7 @@ test(`nodes that pull, remove and restart by chance, among faults, fail no pull 
   t.diagnostic(`${countPulls(report.counts)} pulls, the slowest ${Math.round(report.slowestPullMs)} ms`);
   const [first, last] = [report.witness.at(0), report.witness.at(-1)];
   t.diagnostic(
-    `resident ${first?.residentBytes} then ${last?.residentBytes}, files ${first?.files} then ${last?.files}`,
+    `resident ${first?.residentBytes} then ${last?.residentBytes}, files ${first?.files} then ${last?.files}, and ${report.rest.at(-1)?.files} at rest`,
   );
   assert.deepEqual(judgeSoak(report), []);
 });
