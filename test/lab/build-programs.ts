@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import readline from 'node:readline';
+import { fetchModule } from './go-module.ts';
 import { LabError } from './lab-error.ts';
 import { BIN_ROOT } from './programs.ts';
 
@@ -25,9 +26,19 @@ interface Recipe {
   readonly versionVariable?: string;
   /** What that variable starts with, before the number. */
   readonly versionPrefix?: 'v';
+  /** A folder of the module that goes along with the programs, under its own name. */
+  readonly moduleFolder?: string;
 }
 
 const RECIPES: Readonly<Record<string, Recipe>> = {
+  'cert-manager': {
+    // From 1.12 on its commands are modules of their own, whose paths are not where they lie: Go's proxy has none of them.
+    module: 'github.com/cert-manager/cert-manager',
+    flags: [],
+    versionVariable: 'github.com/cert-manager/cert-manager/pkg/util.AppVersion',
+    versionPrefix: 'v',
+    moduleFolder: 'deploy/crds',
+  },
   containerd: {
     module: 'github.com/containerd/containerd/v2',
     flags: ['-tags=no_btrfs no_devmapper no_zfs'], // Snapshotters that need C libraries and that no node here has.
@@ -96,6 +107,11 @@ export async function buildProgram(
         : ` -X ${recipe.versionVariable}=${recipe.versionPrefix ?? ''}${version}`;
     const flags = [...COMMON_FLAGS, ...recipe.flags, `-ldflags=-s -w${setVersion}`];
     await runGo(['build', '-v', ...flags, '-o', `${draft}/`, ...tools], { source, title }, progress, signal);
+    if (recipe.moduleFolder !== undefined) {
+      const folderOfModule = await fetchModule(`${recipe.module}@v${version}`, signal);
+      const from = path.join(folderOfModule, recipe.moduleFolder);
+      fs.cpSync(from, path.join(draft, path.basename(from)), { recursive: true });
+    }
     fs.writeFileSync(path.join(draft, STAMP_FILE), stamp);
     fs.chmodSync(draft, 0o755);
     fs.rmSync(folder, { recursive: true, force: true });

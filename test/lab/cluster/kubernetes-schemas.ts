@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { run } from '../namespace.ts';
+import { fetchModule } from '../go-module.ts';
 import { BIN_ROOT } from '../programs.ts';
 
 interface Named {
@@ -35,8 +35,7 @@ export type Schemas = Readonly<Record<string, Schema>>;
 export async function fetchSchemas(version: string, signal: AbortSignal): Promise<string> {
   const folder = path.join(BIN_ROOT, `schemas-${version}`);
   if (fs.existsSync(folder)) return folder;
-  const { stdout } = await run(['go', 'mod', 'download', '-json', `k8s.io/kubernetes@v${version}`], {}, signal);
-  const { Dir: module } = JSON.parse(stdout) as { readonly Dir: string };
+  const module = await fetchModule(`k8s.io/kubernetes@v${version}`, signal);
   const draft = fs.mkdtempSync(path.join(BIN_ROOT, '.schemas-'));
   fs.cpSync(path.join(module, 'api', 'openapi-spec', 'v3'), draft, { recursive: true });
   fs.renameSync(draft, folder);
