@@ -23,8 +23,8 @@ export async function runUninstall(
     const namespace = config.namespace ?? client.namespace;
     if (namespace === undefined)
       throw new MiroirError('ERR_KUBE_CONFIG_INVALID', 'the credentials tell no namespace: name it with --namespace');
-    const { lease, webhookConfiguration: configuration, timeout } = config;
-    const options = { namespace, lease, configuration, quietMs: QUIET_MS, intervalMs: INTERVAL_MS };
+    const { lease, webhookConfiguration: configuration, certificates = [], timeout } = config;
+    const options = { namespace, lease, configuration, certificates, quietMs: QUIET_MS, intervalMs: INTERVAL_MS };
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
     try {
       const taken = await takeAway({ client, log }, options, deadline);

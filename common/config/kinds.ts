@@ -265,6 +265,8 @@ export const members: Kind<readonly string[]> = list('host[:port],...', (item) =
 
 export const addresses: Kind<readonly HostPort[]> = list('host:port,...', hostPort.parse, formatHostPort);
 
+export const kubernetesNames: Kind<readonly string[]> = list('name,...', kubernetesName.parse, (name) => name);
+
 export const registries: Kind<readonly MirroredRegistry[]> = list('name[=url],...', parseMirrored, ({ name }) => name);
 
 /** What the runtime pulls: Kubernetes itself says what is wrong with a stranger one. */

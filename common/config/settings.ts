@@ -10,6 +10,7 @@ import {
   host,
   hostPort,
   kubernetesName,
+  kubernetesNames,
   labelSelector,
   loopbackPort,
   members,
@@ -310,6 +311,13 @@ export const SETTINGS = {
     default: '5m',
     help: 'How long a pod of gate mode wait waits at most for a node with a mirror',
     example: '10m',
+  }),
+  certificates: optional({
+    commands: ['uninstall'],
+    kind: kubernetesNames,
+    unset: 'none',
+    help: "cert-manager's Certificates to delete, each with its Secret of the same name, which cert-manager would leave",
+    example: 'miroir-webhook-tls',
   }),
   timeout: withDefault({
     commands: ['uninstall'],

@@ -27,6 +27,10 @@ export interface InstallOptions {
   /** The beginning of a containerd's version for each node. */
   readonly nodes: readonly string[];
   readonly helm: HelmProgram;
+  /** More values of the chart, as `name=value`. */
+  readonly values?: readonly string[];
+  /** Done before the release is installed. */
+  readonly prepare?: (cluster: Cluster) => Promise<void>;
 }
 
 export interface InstalledCluster extends Cluster {
@@ -62,9 +66,10 @@ export async function installCluster(options: InstallOptions, signal: AbortSigna
       await until(isReady, readySignal, () => `${path} is not ready: ${last}`);
     };
     const certsBefore = certsOf(lab.nodes);
+    const values = [...VALUES, ...(options.values ?? [])].map((value) => `--set=${value}`);
     const install = async () => {
       const startedAt = performance.now();
-      await release('install', 'miroir', CHART, '--create-namespace', ...VALUES.map((value) => `--set=${value}`));
+      await release('install', 'miroir', CHART, '--create-namespace', ...values);
       const soon = AbortSignal.any([signal, AbortSignal.timeout(READY_MS)]);
       await Promise.all([
         ready(`/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets/miroir`, soon),
@@ -72,6 +77,7 @@ export async function installCluster(options: InstallOptions, signal: AbortSigna
       ]);
       return performance.now() - startedAt;
     };
+    await options.prepare?.(cluster);
     const installMs = await install();
     const prometheus = await startPrometheus(plane, NAMESPACE, signal);
     const down = async () => {

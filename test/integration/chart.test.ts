@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { createAuthority } from '../../certs/authority.ts';
+import { installCertManagerKinds } from '../lab/cluster/cert-manager.ts';
 import { type ControlPlane, createControlPlane } from '../lab/cluster/control-plane.ts';
 import {
   byName,
@@ -19,7 +20,7 @@ import { fetchSchemas, problemsOf } from '../lab/cluster/kubernetes-schemas.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
 import { validity } from './webhook-cluster.ts';
-import { documentedRules, type Rule, WITH_SIDECARS } from './webhook-rights.ts';
+import { documentedRules, type Rule, WITH_CERT_MANAGER, WITH_SIDECARS } from './webhook-rights.ts';
 
 const IMAGE = '--set=image.repository=registry.example/miroir';
 const DEADLINE_MS = 2 * 60_000;
@@ -42,6 +43,8 @@ const FULL = [
   '--set=metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true',
 ];
 const OWN_CERTIFICATES = ['--set=webhook.tlsSecret=tls', '--set=webhook.configurationAnnotations.a=b'];
+const CERT_MANAGER = ['--set=webhook.certManager.enabled=true', '--set=webhook.configurationAnnotations.a=b'];
+const OWN_ISSUER = ['--set=webhook.certManager.issuerRef.name=ours,webhook.certManager.issuerRef.kind=ClusterIssuer'];
 const VERSIONS = ['1.33.5', '1.34.4', '1.35.4', '1.36.3', '1.37.2'];
 
 const deadline = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
@@ -74,9 +77,11 @@ for (const version of VERSIONS) {
     const signal = deadline(t.signal);
     const schemas = await fetchSchemas(version, signal);
 
-    for (const values of [FULL, [...FULL, ...OWN_CERTIFICATES]]) {
+    for (const values of [FULL, [...FULL, ...OWN_CERTIFICATES], [...FULL, ...CERT_MANAGER]]) {
       const manifests = await renderChart([...values, `--kube-version=${version}`], signal);
-      const known = manifests.filter(({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'));
+      const known = manifests.filter(
+        ({ apiVersion }) => !/^(monitoring\.coreos\.com|cert-manager\.io)\//.test(apiVersion),
+      );
       assert.ok(known.length > 10);
       assert.deepEqual(
         known.flatMap((manifest) => problemsOf(manifest, schemas)),
@@ -117,6 +122,7 @@ for (const [wrong, says] of Object.entries({
   'mirror.ports.peer=99999': /mirror\/ports\/peer.*maximum/,
   'mirror.maxUnavailable=0%': /mirror\/maxUnavailable/,
   'image.digest=latest': /image\/digest/,
+  'webhook.certManager.issuerRef.kind=ClusterIssuer': /webhook\/certManager\/issuerRef/,
   'metrics.dashboard.enabled=yes': /metrics\/dashboard\/enabled.*boolean/,
 })) {
   test(`refuses ${wrong} by its name`, async (t) => {
@@ -145,12 +151,35 @@ for (const isWithSidecars of [false, true]) {
       const role = manifests.find((manifest) => manifest.kind === kind) as
         | (Manifest & { rules: readonly Rule[] })
         | undefined;
-      const flat = (rules: readonly Rule[] = []) =>
-        rules.map(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs].join(' ')).toSorted();
       assert.deepEqual(flat(role?.rules), flat(headings.flatMap(documentedRules)));
     }
   });
 }
+
+test('with cert-manager the webhook may read no Secret, and an uninstall deletes those that cert-manager would leave', async (t) => {
+  const signal = deadline(t.signal);
+
+  const manifests = await renderChart([IMAGE, ...CERT_MANAGER], signal);
+
+  const own = documentedRules('In its own namespace:').filter(({ resources }) => !resources.includes('secrets'));
+  const role = manifests.find(({ kind }) => kind === 'Role') as Manifest & { rules: readonly Rule[] };
+  assert.deepEqual(flat(role.rules), flat([...own, ...documentedRules(WITH_CERT_MANAGER)]));
+  assert.ok(!manifests.some(({ kind, metadata }) => kind === 'Secret' && metadata.name.endsWith('-authority')));
+  const isCertificate = (manifest: Manifest): manifest is Certificate => manifest.kind === 'Certificate';
+  assert.deepEqual(
+    manifests
+      .filter(isCertificate)
+      .map(({ metadata, spec }) => `${metadata.name} in ${spec.secretName}`)
+      .toSorted(),
+    ['miroir-webhook-tls', 'miroir-webhook-tls-authority'].map((name) => `${name} in ${name}`),
+  );
+  assert.ok(JSON.stringify(manifests).includes('"--certificates=miroir-webhook-tls,miroir-webhook-tls-authority"'));
+  const text = JSON.stringify(await renderChart([IMAGE, ...CERT_MANAGER, ...OWN_ISSUER], signal));
+  assert.ok(text.includes('"--certificates=miroir-webhook-tls"'));
+  assert.ok(!text.includes('-authority'));
+  const twice = renderChart([IMAGE, ...CERT_MANAGER, '--set=webhook.tlsSecret=tls'], signal);
+  await assert.rejects(twice, /only one can see to the certificate/);
+});
 
 test('agents in pods are what the values say, and need a webhook that puts them there', async (t) => {
   const signal = deadline(t.signal);
@@ -200,13 +229,14 @@ test('a real apiserver takes all of it, and a release comes, goes on and goes', 
   const plane = await createControlPlane({}, signal);
   t.after(() => plane.down());
   const { call } = plane;
-  await installMonitoringTypes(plane);
+  await Promise.all([installMonitoringTypes(plane), installCertManagerKinds(plane, signal)]);
   await call('POST', '/api/v1/namespaces', { metadata: { name: 'miroir' } });
   await call('POST', '/api/v1/namespaces', { metadata: { name: 'team', labels: { 'miroir.dev/mirror': 'enabled' } } });
   const before = await inventory(plane);
 
   await t.test('strictly: no field that it does not know', async () => {
-    for (const values of [FULL, [...FULL, ...OWN_CERTIFICATES]]) {
+    const certificates = [[], OWN_CERTIFICATES, CERT_MANAGER, [...CERT_MANAGER, ...OWN_ISSUER]];
+    for (const values of certificates.map((some) => [...FULL, ...some])) {
       for (const manifest of await renderChart(values, signal)) {
         const { status, body, warnings } = await call(
           'POST',
@@ -301,6 +331,14 @@ test('a real apiserver takes all of it, and a release comes, goes on and goes', 
     assert.deepEqual(await inventory(plane), before);
   });
 });
+
+function flat(rules: readonly Rule[] = []): readonly string[] {
+  return rules.map(({ apiGroups, resources, verbs }) => [...apiGroups, ...resources, ...verbs].join(' ')).toSorted();
+}
+
+interface Certificate extends Manifest {
+  readonly spec: { readonly secretName: string };
+}
 
 interface Entry {
   readonly name: string;

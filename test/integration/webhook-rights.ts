@@ -6,6 +6,7 @@ import type { ControlPlane } from '../lab/cluster/control-plane.ts';
 const GUIDE = path.join(import.meta.dirname, '..', '..', 'docs', 'guides', 'gate.md');
 const ROLES = '/apis/rbac.authorization.k8s.io/v1';
 
+export const WITH_CERT_MANAGER = 'With `webhook.certManager.enabled`, in its own namespace, and no Secrets but these:';
 export const WITH_SIDECARS = 'With `sidecar.enabled`, in its own namespace:';
 
 export interface Rule {

@@ -20,6 +20,8 @@ export interface TakeAwayOptions {
   readonly lease: string;
   /** The MutatingWebhookConfiguration. */
   readonly configuration: string;
+  /** cert-manager's, of the webhook: they go with the Secrets of the same names. */
+  readonly certificates: readonly string[];
   /** A leader asks for its lease so often, and an apiserver hears of a configuration sooner: what was quiet for longer stays so. */
   readonly quietMs: number;
   /** Between two looks. */
@@ -58,7 +60,7 @@ const MERGE = 'application/merge-patch+json';
 
 /**
  * Takes everything off pods and nodes that the webhook wrote and that would have a say after it: scheduling gates, and the nodes'
- * label, annotation and condition. First the webhook is asked about no more pods, and no replica leads, or both would come back.
+ * label, annotation and condition; and what cert-manager keeps for it. First the webhook is asked about no more pods, and no replica leads, or both would come back.
  * Resolves when nothing came back for `quietMs`; an apiserver that is away is asked again until the signal aborts. Then, and when
  * it refuses for good, it throws what the client throws: all that was done stays done, and another run goes on.
  */
@@ -73,6 +75,7 @@ export async function takeAway(deps: TakeAwayDeps, options: TakeAwayOptions, sig
       const isLed = !(await takeLead(deps, options, signal));
       await askNoMore(deps, options, signal);
       const [pods, nodes] = [await letPodsGo(deps, signal), await cleanNodes(deps, signal)];
+      await deleteCertificates(deps, options, signal);
       taken.pods += pods;
       taken.nodes += nodes;
       if (isLed || pods + nodes > 0) quietSince = undefined;
@@ -161,6 +164,26 @@ async function cleanNodes({ client, log }: TakeAwayDeps, signal: AbortSignal): P
     });
   }
   return cleaned;
+}
+
+/** A Secret that goes before its Certificate is made again. */
+async function deleteCertificates(
+  { client }: TakeAwayDeps,
+  { namespace, certificates }: TakeAwayOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const name of certificates) {
+    for (const path of [
+      `/apis/cert-manager.io/v1/namespaces/${namespace}/certificates/${name}`,
+      `/api/v1/namespaces/${namespace}/secrets/${name}`,
+    ]) {
+      try {
+        await client.call({ method: 'DELETE', path }, signal);
+      } catch (error) {
+        if (!hasCode(error, 'ERR_KUBE_NOT_FOUND')) throw error;
+      }
+    }
+  }
 }
 
 /** Pods of mode `require` that have no node yet find none without labels, and what a pod demands cannot be taken back. */

@@ -34,6 +34,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- .Values.swarmKey.existingSecret | default (printf "%s-swarm-key" (include "miroir.fullname" .)) -}}
 {{- end -}}
 
+{{/* Where the webhook's certificate is, when somebody else sees to it; empty otherwise. */}}
+{{- define "miroir.tlsSecret" -}}
+{{- $webhook := .Values.webhook -}}
+{{- if not $webhook.certManager.enabled -}}
+{{- $webhook.tlsSecret -}}
+{{- else if $webhook.tlsSecret -}}
+{{- fail "webhook.tlsSecret and webhook.certManager.enabled: only one can see to the certificate" -}}
+{{- else -}}
+{{- printf "%s-webhook-tls" (include "miroir.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* cert-manager's Certificates of the release, each with a Secret of the same name that cert-manager leaves. */}}
+{{- define "miroir.certificates" -}}
+{{- with .Values.webhook.certManager -}}
+{{- if .enabled -}}
+{{- $name := include "miroir.tlsSecret" $ -}}
+{{- ternary (list $name) (list $name (printf "%s-authority" $name)) (not (empty .issuerRef)) | join "," -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "miroir.podTokenKeys" -}}
 {{- printf "%s-pod-token-keys" (include "miroir.fullname" .) -}}
 {{- end -}}
