@@ -11,7 +11,7 @@ export async function runAgent(
   signal: AbortSignal,
 ): Promise<number> {
   const log = createLogger({ write: stdout, now: () => new Date() }, { level: config.logLevel });
-  const { registryAddress, healthAddress, defaultRegistry, answerTags } = config;
+  const { registryAddress, healthAddress, defaultRegistry, answerTags, certsDir } = config;
   const component = createAgent(
     { log },
     {
@@ -21,6 +21,8 @@ export async function runAgent(
       tokenFile: config.podTokenFile,
       defaultRegistry,
       answerTags,
+      certsDir,
+      registries: config.registries ?? [],
       waitForMirrorMs: config.waitForMirror,
     },
   );

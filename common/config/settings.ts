@@ -46,7 +46,7 @@ export const SETTINGS = {
     example: 'k8s.io',
   }),
   certsDir: withDefault({
-    commands: ['mirror', 'configure', 'cleanup', 'check'],
+    commands: ['mirror', 'configure', 'cleanup', 'check', 'agent'],
     kind: filePath,
     default: '/etc/containerd/certs.d',
     help: "The folder that containerd's config_path names, with a hosts.toml for each registry",
@@ -151,10 +151,10 @@ export const SETTINGS = {
     example: '50MB',
   }),
   registries: optional({
-    commands: ['mirror', 'configure'],
+    commands: ['mirror', 'configure', 'agent'],
     kind: registries,
     unset: 'every registry',
-    help: 'The registries to mirror. A URL says where one is really reached, when that is not https://<name>',
+    help: 'The registries to mirror. A URL says where one is really reached, when that is not https://<name>, and of that alone an agent takes note',
     example: 'docker.io,registry.example=http://10.0.0.1:5000',
   }),
   privateImages: withDefault({

@@ -30,7 +30,8 @@ async function start(t: TestContext, waitForMirrorMs: number) {
   fs.writeFileSync(tokenFile, 'first\n');
   const [registry, health, mirror] = await Promise.all([freePort(), freePort(), freePort()]);
   const at = (port: number) => ({ host: '127.0.0.1', port });
-  const options = { defaultRegistry: 'hub.example' as Registry, answerTags: true, waitForMirrorMs, tokenFile };
+  const where = { defaultRegistry: 'hub.example' as Registry, certsDir: folder, registries: [] };
+  const options = { ...where, answerTags: true, waitForMirrorMs, tokenFile };
   const agent = createAgent(
     { log: silentLogger },
     { ...options, registryAddress: at(registry), healthAddress: at(health), mirror: at(mirror) },

@@ -7,6 +7,9 @@ import { listen } from '../../common/http/listen.ts';
 import { type Component, closing, createAssembly, createLoop } from '../../common/lifecycle.ts';
 import type { Logger } from '../../common/log.ts';
 import type { Registry } from '../../common/oci/reference.ts';
+import { type FindUpstreamOptions, findUpstream } from '../../containerd/find-upstream.ts';
+import { createUrlAsker } from '../upstream/ask-url.ts';
+import { createRegistryReader } from '../upstream/registry-reader.ts';
 import { createFront, createFrontMetrics } from './front.ts';
 import { createMirrorClient, type MirrorClient } from './mirror-client.ts';
 
@@ -14,7 +17,8 @@ export interface AgentDeps {
   readonly log: Logger;
 }
 
-export interface AgentOptions {
+/** Where registries are is read as on a node, where there is something to read. */
+export interface AgentOptions extends FindUpstreamOptions {
   /** A loopback address. */
   readonly registryAddress: HostPort;
   readonly healthAddress: HostPort;
@@ -36,8 +40,11 @@ export function createAgent({ log }: AgentDeps, options: AgentOptions): Componen
     const token = async () => (await readFile(options.tokenFile, 'utf8')).trim();
     const mirror = createMirrorClient({ token, log, now: () => performance.now() }, { mirror: options.mirror });
     yield closing(() => mirror.close());
+    const urls = createUrlAsker();
+    yield closing(() => urls.close());
+    const registry = createRegistryReader({ urls, findUpstream: (name) => findUpstream(options, name) });
     yield createFront(
-      { mirror, log, metrics: createFrontMetrics(metrics) },
+      { mirror, registry, log, metrics: createFrontMetrics(metrics) },
       {
         address: options.registryAddress,
         defaultRegistry: options.defaultRegistry,

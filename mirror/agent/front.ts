@@ -8,15 +8,23 @@ import { refusal } from '../registry/oci-error.ts';
 import { formatOciPath, type OciPath } from '../registry/oci-path.ts';
 import { createPullListener, type PullListener } from '../registry/pull-listener.ts';
 import { refuseForeign, refuseRequest } from '../registry/request-guard.ts';
+import type { AskedContent } from '../upstream/registry-client.ts';
+import type { RegistryReader } from '../upstream/registry-reader.ts';
+import { type BegunImages, createBegunImages } from './begun-images.ts';
 import { parseBuilderPath } from './builder-path.ts';
-import type { MirrorClient } from './mirror-client.ts';
-import { type PassOnOptions, passOn } from './pass-on.ts';
+import type { MirrorClient, MirrorRequest } from './mirror-client.ts';
+import { type PassOnOptions, passOn, rangeOf } from './pass-on.ts';
+import { readWhole } from './read-whole.ts';
 
-/** What became of a request: `left` is a tag that the registry shall answer, `refused` one that the mirror does not let us ask. */
-type Outcome = 'served' | 'absent' | 'challenged' | 'left' | 'refused' | 'unreachable';
+/**
+ * What became of a request: `left` is a tag that the registry shall answer, `refused` one that the mirror does not let us ask, `fetched` one
+ * for more of an image that was begun here, which came from its registry.
+ */
+type Outcome = 'served' | 'absent' | 'challenged' | 'left' | 'refused' | 'unreachable' | 'fetched';
 
 export interface FrontDeps {
   readonly mirror: MirrorClient;
+  readonly registry: RegistryReader;
   readonly log: Logger;
   readonly metrics: FrontMetrics;
 }
@@ -30,7 +38,7 @@ export interface FrontOptions extends PassOnOptions {
 
 export interface FrontMetrics {
   readonly requests: Counter<'outcome'>;
-  readonly resumes: Counter;
+  readonly resumes: Counter<'source'>;
 }
 
 export function createFrontMetrics(registry: MetricsRegistry): FrontMetrics {
@@ -43,7 +51,8 @@ export function createFrontMetrics(registry: MetricsRegistry): FrontMetrics {
     }),
     resumes: new Counter({
       name: 'miroir_agent_resumes_total',
-      help: 'Answers that went on after the mirror of the node had broken off.',
+      help: 'Answers that went on after the mirror of the node had broken off or stood still, by where.',
+      labelNames: ['source'],
       registers: [registry],
     }),
   };
@@ -71,16 +80,23 @@ const TO_CLIENT = [
  */
 export function createFront(deps: FrontDeps, options: FrontOptions): PullListener {
   const { log } = deps;
-  const handle = (request: IncomingMessage, response: ServerResponse) => answer(deps, options, request, response);
+  const begun = createBegunImages();
+  const handle = (request: IncomingMessage, response: ServerResponse) =>
+    answer({ ...deps, begun }, options, request, response);
   return createPullListener({ log, handle }, options.address);
 }
 
+interface AnswerDeps extends FrontDeps {
+  readonly begun: BegunImages;
+}
+
 async function answer(
-  { mirror, log, metrics }: FrontDeps,
+  deps: AnswerDeps,
   options: FrontOptions,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  const { mirror, log, metrics } = deps;
   const refused = refuseRequest(request) ?? refuseForeign(request);
   if (refused !== undefined) return answerRefusal(request, response, refused, { Connection: 'close' });
   const path = parseBuilderPath(request.url ?? '', options.defaultRegistry);
@@ -102,20 +118,75 @@ async function answer(
   const asked = { method: request.method ?? 'GET', path: formatOciPath(path), headers };
   const answered = await mirror.ask(asked, gone.signal);
   const outcome = outcomeOf(answered?.statusCode);
-  told(outcome);
-  if (answered === undefined || (outcome !== 'served' && outcome !== 'challenged')) {
-    answered?.destroy();
-    if (outcome === 'refused') log.warn('The mirror of the node refuses this pod', { status: answered?.statusCode });
-    return answerRefusal(request, response, NOT_HERE);
+  if (outcome === 'refused') log.warn('The mirror of the node refuses this pod', { status: answered?.statusCode });
+  const digest = path.kind === 'blob' ? path.digest : path.reference.digest;
+  const { registry = options.defaultRegistry, repository, kind } = path;
+  const content = digest === undefined ? undefined : { kind, registry, repository, digest };
+  const send = (body: IncomingMessage) =>
+    sendBody(deps, options, { asked, content, body, goesOn: goesOnByItself(request) }, response, gone.signal);
+  const isOurs = answered !== undefined && (outcome === 'served' || outcome === 'challenged');
+  if (!isOurs) answered?.destroy();
+  const fetched = isOurs || content === undefined ? undefined : await fetchRest(deps, request, content, gone.signal);
+  told(fetched === undefined ? outcome : 'fetched');
+  const body = isOurs ? answered : fetched;
+  if (body === undefined || !(await send(body))) answerRefusal(request, response, NOT_HERE);
+}
+
+/**
+ * What is missing of an image that was begun here. Buildah and its kin, and kaniko, take all of an image from whoever gave its manifest: for
+ * them a 404 then is the end.
+ */
+async function fetchRest(
+  { registry, begun }: AnswerDeps,
+  request: IncomingMessage,
+  content: AskedContent,
+  signal: AbortSignal,
+): Promise<IncomingMessage | undefined> {
+  const { authorization, range } = request.headers;
+  if (request.method !== 'GET' || range !== undefined || goesOnByItself(request)) return undefined;
+  if (!begun.has(content.digest)) return undefined;
+  return (await registry.read(content, undefined, authorization, signal))?.body;
+}
+
+interface Sent {
+  readonly asked: MirrorRequest;
+  /** Undefined for a tag. */
+  readonly content: AskedContent | undefined;
+  readonly body: IncomingMessage;
+  /** Whether the client goes on by itself where it ends. */
+  readonly goesOn: boolean;
+}
+
+/** False when it did not come to an answer. */
+async function sendBody(
+  deps: AnswerDeps,
+  options: PassOnOptions,
+  { asked, content, body, goesOn }: Sent,
+  response: ServerResponse,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { log, metrics, begun } = deps;
+  const writeHead = () =>
+    response.writeHead(
+      body.statusCode as number,
+      Object.fromEntries(TO_CLIENT.flatMap((name) => pick(body.headers[name], name))),
+    );
+  const range = content?.kind === 'blob' && asked.method === 'GET' ? rangeOf(body) : undefined;
+  if (content === undefined || range === undefined) {
+    const whole = await readWhole(body);
+    if (whole === undefined) return false;
+    if (body.statusCode === 200 && content?.kind !== 'blob') begun.begin(whole);
+    writeHead().end(whole);
+    return true;
   }
-  response.writeHead(
-    answered.statusCode as number,
-    Object.fromEntries(TO_CLIENT.flatMap((name) => pick(answered.headers[name], name))),
-  );
-  response.flushHeaders(); // So that a body of which nothing comes is one that ended short.
-  const resumed = () => metrics.resumes.inc();
-  const patience = path.kind === 'blob' && !goesOnByItself(request) ? options : { resumeMs: 0 };
-  await passOn({ mirror, resumed }, patience, { request: asked, body: answered }, response, gone.signal);
+  writeHead().flushHeaders(); // So that a body of which nothing comes is one that ended short.
+  const resumed = (source: 'mirror' | 'registry') => {
+    metrics.resumes.inc({ source });
+    if (source === 'registry') log.warn('The rest of a layer comes from its registry', { ...content });
+  };
+  const patience = goesOn ? { ...options, resumeMs: 0 } : options;
+  await passOn({ ...deps, resumed }, patience, { blob: content, request: asked, body, range }, response, signal);
+  return true;
 }
 
 /** containerd and what is made of it go on at the registry where an answer ended. */
@@ -135,7 +206,7 @@ function pick(value: string | readonly string[] | undefined, name: string): [str
   return value === undefined ? [] : [[name, String(value)]];
 }
 
-function shown(path: Exclude<OciPath, { kind: 'base' }>): object {
+function shown(path: Exclude<OciPath, { kind: 'base' }>): Readonly<Record<string, unknown>> {
   const reference = path.kind === 'blob' ? path.digest : (path.reference.digest ?? path.reference.tag);
   return { kind: path.kind, registry: path.registry, repository: path.repository, reference };
 }

@@ -24,15 +24,13 @@ export interface MirrorRequest {
 }
 
 export interface MirrorClient {
-  /** The answer's head, its body still to be read or destroyed; undefined when the mirror does not answer, or not in time. */
+  /** The answer's head, its body still to be read, or destroyed when nothing comes of it; undefined when the mirror does not answer, or not in time. */
   ask(request: MirrorRequest, signal: AbortSignal): Promise<IncomingMessage | undefined>;
   close(): void;
 }
 
 /** A mirror answers, from a peer that it asks last, within 5 s. */
 const HEAD_TIMEOUT_MS = 10_000;
-/** A body that stands still this long is given up; the client resumes elsewhere. */
-const IDLE_TIMEOUT_MS = 60_000;
 /** The mirror is on the same machine: who does not take a connection by then is kept from it, as by a NetworkPolicy. */
 const CONNECT_TIMEOUT_MS = 2_000;
 /** After a mirror that hung: an image has many layers, and they shall not wait one after the other. Each time in a row it doubles. */
@@ -73,7 +71,6 @@ export function createMirrorClient(
       const unconnected = setTimeout(giveUp, CONNECT_TIMEOUT_MS, 'connection', CONNECT_TIMEOUT_MS);
       for (const event of ['connect', 'close'] as const) socket.once(event, () => clearTimeout(unconnected));
     });
-    outgoing.setTimeout(IDLE_TIMEOUT_MS, () => outgoing.destroy(new Error('it stands still')));
     outgoing.once('response', (response) => {
       clearTimeout(late);
       resolve(response);

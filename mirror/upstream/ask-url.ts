@@ -1,4 +1,4 @@
-import http, { type IncomingHttpHeaders } from 'node:http';
+import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import https from 'node:https';
 import tls from 'node:tls';
 import { MiroirError } from '../../common/errors.ts';
@@ -22,6 +22,8 @@ export interface UrlQuestion {
 export interface UrlAsker {
   /** Throws ERR_REGISTRY_UNAVAILABLE when there is no answer that can be used. */
   ask(url: URL, question: UrlQuestion, signal: AbortSignal): Promise<UrlAnswer>;
+  /** The same, with a body of any length, which is to be read or destroyed; what breaks it off is its error. */
+  open(url: URL, question: UrlQuestion, signal: AbortSignal): Promise<IncomingMessage>;
   /** Closes the connections that are kept for another question. */
   close(): void;
 }
@@ -37,14 +39,12 @@ export function createUrlAsker(): UrlAsker {
   const options = { keepAlive: true, maxFreeSockets: CONNECTIONS_MAX, timeout: IDLE_MS };
   const agents = { http: new http.Agent(options), https: new https.Agent(options) };
   return {
-    ask: async (url, question, signal) => {
-      try {
-        return await send(agents, url, question, signal);
-      } catch (cause) {
-        const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'no usable answer';
-        throw new MiroirError('ERR_REGISTRY_UNAVAILABLE', `${url.host} cannot be asked: ${reason}`, { cause });
-      }
-    },
+    ask: (url, question, signal) =>
+      orUnavailable(url, async () => {
+        const response = await send(agents, url, question, signal);
+        return { status: response.statusCode ?? 0, headers: response.headers, body: await readText(response) };
+      }),
+    open: (url, question, signal) => orUnavailable(url, () => send(agents, url, question, signal)),
     close: () => {
       agents.http.destroy();
       agents.https.destroy();
@@ -57,13 +57,22 @@ interface Agents {
   readonly https: https.Agent;
 }
 
-async function send(
+async function orUnavailable<T>(url: URL, asked: () => Promise<T>): Promise<T> {
+  try {
+    return await asked();
+  } catch (cause) {
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'no usable answer';
+    throw new MiroirError('ERR_REGISTRY_UNAVAILABLE', `${url.host} cannot be asked: ${reason}`, { cause });
+  }
+}
+
+function send(
   agents: Agents,
   url: URL,
   { method, headers, ca, isVerified }: UrlQuestion,
   signal: AbortSignal,
-): Promise<UrlAnswer> {
-  const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   const common = { method, headers, signal, maxHeaderSize: HEADER_BYTES_MAX };
   const trust = {
     rejectUnauthorized: isVerified,
@@ -74,12 +83,15 @@ async function send(
       ? https.request(url, { ...common, ...trust, agent: agents.https })
       : http.request(url, { ...common, agent: agents.http });
   request.on('response', resolve).on('error', reject).end();
-  const response = await promise;
+  return promise;
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
   response.setEncoding('latin1');
   let body = '';
   for await (const chunk of response) {
     body += chunk as string;
     if (body.length > BODY_BYTES_MAX) throw new Error('the answer is too long');
   }
-  return { status: response.statusCode ?? 0, headers: response.headers, body };
+  return body;
 }

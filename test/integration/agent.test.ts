@@ -2,101 +2,16 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
-import test, { type TestContext } from 'node:test';
-import { createLab, type Lab } from '../lab/lab.ts';
-import { type Program, until } from '../lab/namespace.ts';
-import type { LabNode } from '../lab/node.ts';
-import { MIROIR, READY_URL } from '../lab/node-mirror.ts';
-import { createPodTokens, type PodTokens } from '../lab/pod-tokens.ts';
+import test from 'node:test';
+import { until } from '../lab/namespace.ts';
+import { createPodTokens } from '../lab/pod-tokens.ts';
+import { startPod } from './agent-pod.ts';
+import { CONTENT } from './ingested-bytes.ts';
 
 const DEADLINE_MS = 180_000;
 /** 2 s are what a connection gets, once; a busy machine takes the rest. */
 const UNREACHABLE_MS_MAX = 9_000;
 const LAYERS = [{ bytes: 4_000_000 }, { bytes: 1_000_000, gzip: true }];
-/** As the guide says it. */
-const REGISTRIES_CONF = `
-[[registry]]
-prefix = "upstream.lab:5000"
-location = "upstream.lab:5000"
-insecure = true
-
-[[registry.mirror]]
-location = "127.0.0.1:29981/upstream.lab_5000"
-insecure = true
-`;
-
-interface Pod {
-  readonly lab: Lab;
-  /** Its network. */
-  readonly pod: LabNode;
-  /** Holds the image. */
-  readonly holder: LabNode;
-  /** The node whose mirror the pod asks. */
-  readonly node: LabNode;
-  readonly startAgent: (flags?: readonly string[]) => Promise<Program>;
-  readonly tokens: PodTokens;
-  readonly startMirror: () => Promise<Program>;
-  readonly useToken: (token: string) => void;
-  /** Pulls by buildah, into a storage that is empty. */
-  readonly buildahPull: (reference: string, env?: Readonly<Record<string, string>>) => Promise<void>;
-  readonly metric: (node: LabNode, line: RegExp) => Promise<number>;
-}
-
-/** Two nodes with mirrors, and a network of its own for a pod. */
-async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod> {
-  const lab = await createLab({ nodes: ['2.4', '2.4', '1.6.20'].map((containerd) => ({ containerd })) }, signal);
-  t.after(() => lab.down());
-  const [holder, node, pod] = lab.nodes;
-  assert.ok(holder && node && pod);
-  const tokens = await createPodTokens();
-  const file = (name: string) => path.join(lab.folder, name);
-  fs.writeFileSync(file('keys.json'), tokens.keysFile);
-  fs.writeFileSync(file('registries.conf'), REGISTRIES_CONF);
-  const useToken = (token: string) => fs.writeFileSync(file('token'), `${token}\n`);
-  useToken(await tokens.sign({ node: node.name }));
-  // A mirror asks a registry where its node's containerd would: who may read there is served here.
-  await Promise.all([holder.configure(), node.configure()]);
-  const startMirror = () =>
-    node.startMirror([
-      '--pod-address=0.0.0.0:29986',
-      `--pod-token-keys-file=${file('keys.json')}`,
-      `--node-name=${node.name}`,
-    ]);
-  await Promise.all([holder.startMirror(), startMirror()]);
-  let storages = 0;
-  return {
-    lab,
-    pod,
-    holder,
-    node,
-    tokens,
-    startMirror,
-    useToken,
-    startAgent: async (flags = []) => {
-      const own = [`--mirror-host=${node.address}`, `--pod-token-file=${file('token')}`, '--wait-for-mirror=30s'];
-      const agent = pod.start('agent', [...MIROIR, 'agent', ...own, ...flags]);
-      const isReady = () => {
-        assert.ok(agent.isRunning(), agent.logTail());
-        return pod.fetch(READY_URL).then(
-          ({ status }) => status === 200,
-          () => false,
-        );
-      };
-      await until(isReady, signal, () => agent.logTail());
-      return agent;
-    },
-    buildahPull: async (reference, more = {}) => {
-      const storage = file(`storage-${storages++}`);
-      const own = [`--root=${storage}/root`, `--runroot=${storage}/run`, '--storage-driver=vfs'];
-      const env = { CONTAINERS_REGISTRIES_CONF: file('registries.conf'), TMPDIR: lab.folder, ...more };
-      await pod.exec(['buildah', ...own, 'pull', '--quiet', reference], { env }, signal);
-    },
-    metric: async (from, line) => {
-      const { body } = await from.fetch('http://127.0.0.1:29984/metrics');
-      return Number(line.exec(body)?.[1] ?? assert.fail(`there is no ${line}`));
-    },
-  };
-}
 
 test('buildah in a pod gets what the swarm has, and is never kept from its registry', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
@@ -163,6 +78,20 @@ test('buildah in a pod gets what the swarm has, and is never kept from its regis
     const { manifestGets, blobGets } = await lab.upstream.stats();
     assert.deepEqual({ manifestGets, blobGets }, { manifestGets: 0, blobGets: 0 });
     await node.limitRate(undefined);
+  });
+
+  await t.test('of an image that the swarm has in part the rest comes from the registry', async () => {
+    const part = await lab.upstream.push('team/part:v1', { seed: 'part', layers: LAYERS }, signal);
+    await holder.pull(part.reference);
+    const layer = part.manifests[0]?.layers[0]?.digest ?? assert.fail('it has no layer');
+    fs.rmSync(path.join(holder.folder, CONTENT, 'blobs/sha256', layer.replace('sha256:', '')));
+
+    assert.deepEqual(await fromUpstream(`${lab.upstream.host}/team/part@${part.digest}`), {
+      manifestGets: 0,
+      blobGets: 1,
+    });
+
+    assert.equal(await metric(pod, /^miroir_agent_requests_total\{outcome="fetched"\} (\d+)$/m), 1);
   });
 
   await t.test(
