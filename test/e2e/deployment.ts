@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import type { InstalledCluster } from './installed-cluster.ts';
 
+export interface DeployOptions {
+  /** The name of a Secret that the pods pull with. */
+  readonly pullSecret?: string;
+}
+
 /** Rolls an image out over the nodes, as a Deployment does; resolves when all pods are ready. */
 export async function deploy(
   { plane: { call }, ready }: InstalledCluster,
   image: string,
   replicas: number,
+  { pullSecret }: DeployOptions = {},
 ): Promise<void> {
   const path = '/apis/apps/v1/namespaces/team/deployments';
   const labels = { app: 'app' };
@@ -24,7 +30,12 @@ export async function deploy(
     strategy: { rollingUpdate: { maxSurge: '100%', maxUnavailable: 0 } },
     template: {
       metadata: { labels },
-      spec: { containers, topologySpreadConstraints, terminationGracePeriodSeconds: 0 },
+      spec: {
+        containers,
+        topologySpreadConstraints,
+        terminationGracePeriodSeconds: 0,
+        ...(pullSecret !== undefined && { imagePullSecrets: [{ name: pullSecret }] }),
+      },
     },
   };
   const body = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'app' }, spec };

@@ -9,7 +9,7 @@ import { CHART } from '../lab/cluster/helm.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
 import { runBuilder } from './builder-pod.ts';
-import { deploy, failedPulls } from './deployment.ts';
+import { type DeployOptions, deploy, failedPulls } from './deployment.ts';
 import { certsOf, installCluster } from './installed-cluster.ts';
 import { formatMemory, measureMemory } from './memory.ts';
 import { createPullSecrets, runPodShapes } from './pod-shapes.ts';
@@ -38,18 +38,22 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
 
   await call('POST', '/api/v1/namespaces', { metadata: { name: 'team', labels: { 'miroir.dev/mirror': 'enabled' } } });
 
-  const costsOneCopy = (tag: string) =>
-    t.test(`a rollout of ${tag} costs the registry one copy`, async (rollout) => {
+  await createPullSecrets(cluster);
+
+  const costsOneCopy = (name: string, options: DeployOptions = {}) =>
+    t.test(`a rollout of ${name} costs the registry one copy`, async (rollout) => {
       const image = await lab.upstream.push(
-        `team/app:${tag}`,
-        { seed: tag, layers: LAYERS, runs: ['sleep', '1000000'] },
+        `team/${name}`,
+        { seed: name, layers: LAYERS, runs: ['sleep', '1000000'] },
         signal,
       );
+      await lab.upstream.lock(options.pullSecret === undefined ? undefined : 'token');
       await lab.upstream.resetStats();
       const startedAt = performance.now();
 
-      await deploy(cluster, image.reference, PODS);
+      await deploy(cluster, image.reference, PODS, options);
 
+      await lab.upstream.lock(undefined);
       const { byDigest } = await lab.upstream.stats();
       // The layer with the program is that of the cluster's pause image, which all nodes have.
       const layers = (image.manifests[0]?.layers ?? []).slice(0, LAYERS.length);
@@ -61,7 +65,7 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
       assert.equal(copies.toFixed(2), '1.00');
     });
 
-  await costsOneCopy('v1');
+  await costsOneCopy('app:v1');
 
   await t.test('Prometheus finds all mirrors and webhooks, and has nothing to complain of', async () => {
     const expected = { mirror: lab.nodes.length, webhook: 2 };
@@ -81,8 +85,9 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     assert.deepEqual(await prometheus.firing(), []);
   });
 
-  await costsOneCopy('v2');
-  t.diagnostic(`memory after two rollouts: ${formatMemory(measureMemory(lab))}`);
+  await costsOneCopy('app:v2');
+  await costsOneCopy('private:v1', { pullSecret: 'right' });
+  t.diagnostic(`memory after three rollouts: ${formatMemory(measureMemory(lab))}`);
 
   await t.test('the webhook admitted its pods', async () => {
     const { body } = await call('GET', '/api/v1/namespaces/team/pods');
@@ -164,7 +169,6 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
 
   const [holder, ...others] = lab.nodes;
   assert.ok(holder);
-  await createPullSecrets(cluster);
   for (const [index, node] of others.entries()) {
     const scheme = index === 0 ? 'token' : 'basic';
     await t.test(
