@@ -10,6 +10,7 @@ packages=(
   bash binutils coreutils dash findutils grep libatomic1 libc-bin libstdc++6 sed
   docker-registry            # the upstream, and what the bench compares with
   iproute2 nftables          # networks, and cutting them
+  podman                     # pulls in a pod by itself, as buildah does
   prometheus                 # scrapes a cluster, and its promtool judges the chart's alerts
 )
 # Either of two packages that exclude each other will do: asks a node's mirror from inside of the node.

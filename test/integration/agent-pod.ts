@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { createLab, type Lab } from '../lab/lab.ts';
@@ -20,6 +21,11 @@ location = "127.0.0.1:29981/upstream.lab_5000"
 insecure = true
 `;
 
+export interface PullOptions {
+  readonly by?: 'buildah' | 'podman';
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 export interface Pod {
   readonly lab: Lab;
   /** Its network. */
@@ -32,8 +38,8 @@ export interface Pod {
   readonly tokens: PodTokens;
   readonly startMirror: () => Promise<Program>;
   readonly useToken: (token: string) => void;
-  /** Pulls by buildah, into a storage that is empty. */
-  readonly buildahPull: (reference: string, env?: Readonly<Record<string, string>>) => Promise<void>;
+  /** Pulls by buildah, or another program of its kin, into a storage that is empty. */
+  readonly pull: (reference: string, options?: PullOptions) => Promise<void>;
   readonly metric: (node: LabNode, line: RegExp) => Promise<number>;
 }
 
@@ -58,7 +64,10 @@ export async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod
       `--node-name=${node.name}`,
     ]);
   await Promise.all([holder.startMirror(), startMirror()]);
-  let storages = 0;
+  // Of a short name, as Podman wants it.
+  const storages = fs.mkdtempSync(path.join(os.tmpdir(), 'pod-'));
+  t.after(() => fs.rmSync(storages, { recursive: true }));
+  let storageCount = 0;
   return {
     lab,
     pod,
@@ -81,11 +90,11 @@ export async function startPod(t: TestContext, signal: AbortSignal): Promise<Pod
       await until(isReady, signal, () => agent.logTail());
       return agent;
     },
-    buildahPull: async (reference, more = {}) => {
-      const storage = file(`storage-${storages++}`);
+    pull: async (reference, { by = 'buildah', env: more = {} } = {}) => {
+      const storage = path.join(storages, String(storageCount++));
       const own = [`--root=${storage}/root`, `--runroot=${storage}/run`, '--storage-driver=vfs'];
       const env = { CONTAINERS_REGISTRIES_CONF: file('registries.conf'), TMPDIR: lab.folder, ...more };
-      await pod.exec(['buildah', ...own, 'pull', '--quiet', reference], { env }, signal);
+      await pod.exec([by, ...own, 'pull', '--quiet', reference], { env }, signal);
     },
     metric: async (from, line) => {
       const { body } = await from.fetch('http://127.0.0.1:29984/metrics');

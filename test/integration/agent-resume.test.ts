@@ -9,7 +9,7 @@ const LAYER_BYTES = 30_000_000;
 
 test('a layer goes on at its registry when the mirror hangs, and the mirror is used again when it is back', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const { lab, pod, holder, node, startAgent, buildahPull, metric } = await startPod(t, signal);
+  const { lab, pod, holder, node, startAgent, pull, metric } = await startPod(t, signal);
   const image = await lab.upstream.push('team/large:v1', { seed: 'large', layers: [{ bytes: LAYER_BYTES }] }, signal);
   const pinned = `${lab.upstream.host}/team/large@${image.digest}`;
   await holder.pull(image.reference);
@@ -22,7 +22,7 @@ test('a layer goes on at its registry when the mirror hangs, and the mirror is u
   };
   const before = await received();
 
-  const pulled = buildahPull(pinned);
+  const pulled = pull(pinned);
   await until(async () => (await received()) > before + LAYER_BYTES / 3, signal);
   const mirror = node.mirror()?.pid() ?? assert.fail('there is no mirror');
   process.kill(mirror, 'SIGSTOP');
@@ -41,7 +41,7 @@ test('a layer goes on at its registry when the mirror hangs, and the mirror is u
   // A mirror that was stopped has lost its peers for a moment: what it lacks until then comes from the registry.
   const isAllFromMirrors = async () => {
     await lab.upstream.resetStats();
-    await buildahPull(pinned);
+    await pull(pinned);
     return (await lab.upstream.stats()).requests === 0;
   };
   await until(isAllFromMirrors, signal);

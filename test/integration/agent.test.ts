@@ -5,7 +5,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { until } from '../lab/namespace.ts';
 import { createPodTokens } from '../lab/pod-tokens.ts';
-import { startPod } from './agent-pod.ts';
+import { type PullOptions, startPod } from './agent-pod.ts';
 import { CONTENT } from './ingested-bytes.ts';
 
 const DEADLINE_MS = 180_000;
@@ -15,17 +15,14 @@ const LAYERS = [{ bytes: 4_000_000 }, { bytes: 1_000_000, gzip: true }];
 
 test('buildah in a pod gets what the swarm has, and is never kept from its registry', async (t) => {
   const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
-  const { lab, pod, holder, node, tokens, startMirror, startAgent, useToken, buildahPull, metric } = await startPod(
-    t,
-    signal,
-  );
+  const { lab, pod, holder, node, tokens, startMirror, startAgent, useToken, pull, metric } = await startPod(t, signal);
   const image = await lab.upstream.push('team/app:v1', { seed: 'pod', layers: LAYERS }, signal);
   const byDigest = `${lab.upstream.host}/team/app@${image.digest}`;
   await holder.pull(image.reference);
-  const fromUpstream = async (reference: string) => {
+  const fromUpstream = async (reference: string, options: PullOptions = {}) => {
     await lab.upstream.resetStats();
     const startedAt = performance.now();
-    await buildahPull(reference);
+    await pull(reference, options);
     const { manifestGets, blobGets } = await lab.upstream.stats();
     t.diagnostic(`${reference.slice(0, 40)}: ${Math.round(performance.now() - startedAt)} ms`);
     return { manifestGets, blobGets };
@@ -36,6 +33,10 @@ test('buildah in a pod gets what the swarm has, and is never kept from its regis
   await t.test('by digest: nothing is asked of the registry', async () => {
     assert.deepEqual(await fromUpstream(byDigest), { manifestGets: 0, blobGets: 0 });
     assert.ok((await metric(node, /^miroir_registry_sent_bytes_total\{source="peer".* (\d+)$/m)) > 5_000_000);
+  });
+
+  await t.test('by digest, to Podman: nothing is asked of the registry', async () => {
+    assert.deepEqual(await fromUpstream(byDigest, { by: 'podman' }), { manifestGets: 0, blobGets: 0 });
   });
 
   await t.test('a tag is resolved by the registry, from which buildah then takes the image whole', async () => {
@@ -68,7 +69,7 @@ test('buildah in a pod gets what the swarm has, and is never kept from its regis
     await node.limitRate({ send: 10_000_000, receive: 10_000_000 });
     const relayed = /^miroir_peer_sent_bytes_total (\d+)$/m;
     const before = await metric(holder, relayed);
-    const pulled = buildahPull(`${lab.upstream.host}/team/large@${large.digest}`);
+    const pulled = pull(`${lab.upstream.host}/team/large@${large.digest}`);
     await until(async () => (await metric(holder, relayed)) > before + 5_000_000, signal);
 
     await node.stopMirror('SIGKILL');
@@ -106,8 +107,8 @@ test('buildah in a pod gets what the swarm has, and is never kept from its regis
       const auth = Buffer.from('lab:secret').toString('base64');
       fs.writeFileSync(authFile, JSON.stringify({ auths: { [lab.upstream.host]: { auth } } }));
 
-      await assert.rejects(buildahPull(pinned));
-      await buildahPull(pinned, { REGISTRY_AUTH_FILE: authFile });
+      await assert.rejects(pull(pinned));
+      await pull(pinned, { env: { REGISTRY_AUTH_FILE: authFile } });
 
       assert.deepEqual((await lab.upstream.stats()).blobGets, blobs);
       await lab.upstream.lock(undefined);
