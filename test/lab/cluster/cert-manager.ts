@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
+import { fetchModuleFolder } from '../go-module.ts';
 import { type Program, until } from '../namespace.ts';
 import { findBuilt } from '../programs.ts';
 import { startChildProgram } from './child-program.ts';
@@ -18,8 +19,8 @@ const METRICS_PORT = 9402;
  * checks what is asked of it. Throws ERR_LAB_REQUIREMENT_MISSING when it is not built, and says how to.
  */
 export async function startCertManager(plane: ControlPlane, signal: AbortSignal): Promise<CertManager> {
-  await installCertManagerKinds(plane, signal);
   const folder = findBuilt('cert-manager');
+  await installCertManagerKinds(plane, path.join(folder, 'crds'), signal);
   const start = (name: string, ...flags: readonly string[]) =>
     startChildProgram(
       [path.join(folder, name), `--kubeconfig=${plane.kubeconfig}`, '--leader-elect=false', ...flags],
@@ -40,14 +41,23 @@ interface Definition extends Manifest {
   readonly spec: { readonly group: string; readonly names: { readonly plural: string } };
 }
 
-/** Certificates, Issuers and the rest, without anybody who does something about them. Throws as above. */
-export async function installCertManagerKinds({ call }: ControlPlane, signal: AbortSignal): Promise<void> {
-  const folder = path.join(findBuilt('cert-manager'), 'crds');
+/** The kinds of a version that is not built, from its module. */
+export function fetchCertManagerKinds(version: string, signal: AbortSignal): Promise<string> {
+  const from = { module: `github.com/cert-manager/cert-manager@v${version}`, folder: 'deploy/crds' };
+  return fetchModuleFolder(`schemas-cert-manager-${version}`, from, signal);
+}
+
+/** Certificates, Issuers and the rest, from a folder of theirs, without anybody who does something about them. */
+export async function installCertManagerKinds(
+  { call }: ControlPlane,
+  folder: string,
+  signal: AbortSignal,
+): Promise<void> {
   const files = fs.readdirSync(folder).filter((name) => name.endsWith('.yaml'));
   await Promise.all(
     files.map(async (file) => {
       const { metadata, ...rest } = parse(fs.readFileSync(path.join(folder, file), 'utf8')) as Definition;
-      // Its labels are for Helm to fill in.
+      // Labels of some versions are for Helm to fill in.
       const body = { ...rest, metadata: { name: metadata.name } };
       const answer = await call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body);
       if (answer.status !== 201) throw new Error(`${file}: ${JSON.stringify(answer.body)}`);

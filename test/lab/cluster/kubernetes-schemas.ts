@@ -1,7 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { fetchModule } from '../go-module.ts';
-import { BIN_ROOT } from '../programs.ts';
+import { fetchModuleFolder } from '../go-module.ts';
 
 interface Named {
   readonly apiVersion: string;
@@ -32,14 +31,9 @@ export interface Schema {
 export type Schemas = Readonly<Record<string, Schema>>;
 
 /** Fetches what a version of Kubernetes says of its API, from its own Go module; the second time it is there. */
-export async function fetchSchemas(version: string, signal: AbortSignal): Promise<string> {
-  const folder = path.join(BIN_ROOT, `schemas-${version}`);
-  if (fs.existsSync(folder)) return folder;
-  const module = await fetchModule(`k8s.io/kubernetes@v${version}`, signal);
-  const draft = fs.mkdtempSync(path.join(BIN_ROOT, '.schemas-'));
-  fs.cpSync(path.join(module, 'api', 'openapi-spec', 'v3'), draft, { recursive: true });
-  fs.renameSync(draft, folder);
-  return folder;
+export function fetchSchemas(version: string, signal: AbortSignal): Promise<string> {
+  const from = { module: `k8s.io/kubernetes@v${version}`, folder: 'api/openapi-spec/v3' };
+  return fetchModuleFolder(`schemas-${version}`, from, signal);
 }
 
 /** What is wrong with a manifest by the schemas of `folder`: fields that are not known, values of the wrong type. */
