@@ -1,4 +1,4 @@
-/** A holder whose network is busy with something else: who is faster goes on where it is slow, another holder or the registry. */
+/** A holder whose network is busy with something else: who is faster goes on where it is slow, another holder or the registry, or two send in turns. */
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { createLab, type Lab } from '../lab/lab.ts';
@@ -15,8 +15,10 @@ const SMALL_BYTES = 10_000;
 const SENT = 'miroir_peer_sent_bytes_total';
 /** As many as containerd gets at a time: a mirror spreads them over all who hold them, the slow one included. */
 const SPEC = { layers: Array.from({ length: 3 }, () => ({ bytes: LAYER_BYTES })) };
-/** Of an image: a tag, a manifest, a config and the layers. */
-const KEYS = 3 + SPEC.layers.length;
+/** One that a single slow holder would take nearly seven seconds to send. */
+const ALONE_SPEC = { layers: [{ bytes: 40_000_000 }] };
+/** Of an image: a tag, a manifest and a config; and the layers. */
+const KEYS = 3;
 
 async function metric(node: LabNode, name: string): Promise<number> {
   const { body } = await node.fetch('http://127.0.0.1:29984/metrics');
@@ -35,8 +37,8 @@ async function startLab(t: TestContext, containerds: readonly string[], signal: 
 /** Has nodes pull images, until the others can know. */
 async function hold(nodes: readonly LabNode[], images: readonly PushedImage[], signal: AbortSignal): Promise<void> {
   for (const { reference } of images) await Promise.all(nodes.map((node) => node.pull(reference, {}, signal)));
+  const keys = images.reduce((sum, { manifests: [manifest] }) => sum + KEYS + (manifest?.layers.length ?? 0), 0);
   for (const node of nodes) {
-    const keys = images.length * KEYS;
     await until(async () => (await metric(node, 'miroir_swarm_keys_advertised')) >= keys, signal);
   }
 }
@@ -91,6 +93,26 @@ for (const puller of ['1.6.20', '2.4']) {
     await node.pull(second.reference, {}, signal);
   });
 }
+
+test('two holders are slow, and neither fills the pipe: both send a layer in turns', async (t) => {
+  const signal = AbortSignal.timeout(DEADLINE_MS);
+  const lab = await startLab(t, ['2.4', '1.6.20', '2.4'], signal);
+  const [one, other, node] = lab.nodes as readonly [LabNode, LabNode, LabNode];
+  const image = await lab.upstream.push('team/app:v1', { seed: 'alone', ...ALONE_SPEC });
+  await hold([one, other], [image], signal);
+  for (const holder of [one, other]) await holder.limitRate({ send: SLOW_BYTES_PER_SECOND }, signal);
+  await lab.upstream.resetStats();
+  const before = await Promise.all([one, other].map((holder) => metric(holder, SENT)));
+
+  const { ms } = await node.pull(image.reference, {}, signal);
+
+  const after = await Promise.all([one, other].map((holder) => metric(holder, SENT)));
+  const sent = after.map((bytes, index) => bytes - (before[index] ?? 0));
+  t.diagnostic(`${Math.round(ms)} ms, ${sent.join(' and ')} bytes of each`);
+  const bytes = ALONE_SPEC.layers[0]?.bytes ?? 0;
+  assert.ok(ms < (bytes / SLOW_BYTES_PER_SECOND) * 1000, `it took ${Math.round(ms)} ms, as from one holder`);
+  assert.equal(await sentByRegistry(lab), 0);
+});
 
 async function sentByRegistry({ upstream }: Lab): Promise<number> {
   const { log } = await upstream.stats();
