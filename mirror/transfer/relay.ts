@@ -1,4 +1,6 @@
 import type { Provider } from '../swarm/router.ts';
+import { ask, askNext, cancelAll, chosenOf, end, headOnce, over, passOn } from './relay-moves.ts';
+import { beginTurns, stepTurns, type Turns, type TurnsLimits } from './turns.ts';
 
 /**
  * The relay of one blob or manifest from peers to one client, as a pure machine: events in, actions out. It knows no
@@ -25,6 +27,10 @@ export interface RelayState {
   /** The client was told that its request succeeds; the first byte went with it. */
   readonly isHeadSent: boolean;
   readonly phase: 'running' | 'verifying' | 'over';
+  /** There is one while two peers send in turns; then there are no attempts. */
+  readonly turns?: Turns;
+  /** How often two began to. */
+  readonly turnsCount: number;
 }
 
 export interface RelayPlan {
@@ -39,15 +45,19 @@ export interface RelayPlan {
   readonly sizeBytesMax: number;
   /** How large the whole is, where that is known before a peer tells. */
   readonly sizeBytes?: number | undefined;
+  /** Undefined where two peers are never to send in turns. */
+  readonly turns?: TurnsLimits;
 }
 
-interface Attempt {
+export interface Attempt {
   readonly id: number;
   readonly provider: Provider;
   /** Its head came, and its body is the one that is read. */
   readonly isChosen: boolean;
   /** Somebody else may be asked beside it. */
   readonly isLate: boolean;
+  /** Not inclusive: where what it was asked for ends, when that is a part. */
+  readonly end?: number;
 }
 
 export type RelayEvent =
@@ -56,11 +66,18 @@ export type RelayEvent =
   | { readonly type: 'head'; readonly attempt: number; readonly sizeBytes: number }
   /** `byteCount` bytes at `offset`; they are what `keep` and `deliver` are about. */
   | { readonly type: 'chunk'; readonly attempt: number; readonly byteCount: number }
+  /** All that was asked for came. */
+  | { readonly type: 'ended'; readonly attempt: number }
   | { readonly type: 'failed'; readonly attempt: number; readonly fault: Fault }
   /** It has not answered in the time that peers usually need. */
   | { readonly type: 'late'; readonly attempt: number }
   /** Somebody in the queue is likely to be much faster than who sends. */
   | { readonly type: 'slow'; readonly attempt: number; readonly faster: Provider }
+  /** Who sends does not fill the pipe, and `other` in the queue may send as well. The client has taken all before `taken`. */
+  | { readonly type: 'in-turns'; readonly attempt: number; readonly other: Provider; readonly taken: number }
+  | { readonly type: 'taken'; readonly offset: number }
+  /** Of two that send in turns, this one is better off alone. */
+  | { readonly type: 'alone'; readonly provider: Provider }
   | { readonly type: 'verified'; readonly isRight: boolean }
   /** The time in which a first byte is of use is over. */
   | { readonly type: 'deadline' }
@@ -85,8 +102,12 @@ export type RelayAction =
   | { readonly type: 'hold'; readonly attempt: number }
   | { readonly type: 'unhold'; readonly attempt: number }
   | { readonly type: 'send-head'; readonly sizeBytes: number; readonly start: number; readonly end: number }
-  | { readonly type: 'deliver' }
-  | { readonly type: 'keep' }
+  /** The first so many bytes of the chunk, or all that was stored of a part. */
+  | { readonly type: 'deliver'; readonly byteCount: number; readonly part?: number }
+  | { readonly type: 'keep'; readonly part?: number }
+  /** The chunk is of a part that is not next. */
+  | { readonly type: 'store'; readonly attempt: number }
+  | { readonly type: 'drop-stored' }
   | { readonly type: 'drop-kept' }
   | { readonly type: 'deliver-kept' }
   /** Compare all that was delivered and kept with the digest, and tell by `verified`. */
@@ -94,6 +115,7 @@ export type RelayAction =
   | { readonly type: 'blame'; readonly provider: Provider; readonly fault: Fault }
   | { readonly type: 'resumed' }
   | { readonly type: 'switched' }
+  | { readonly type: 'began-turns' }
   | { readonly type: 'finish' }
   | { readonly type: 'cut' }
   | { readonly type: 'give-up' };
@@ -104,12 +126,9 @@ export interface RelayStep {
 }
 
 /** Whether all who were found came to nothing, and others are needed. */
-export function needsMore({ phase, queue, attempts }: RelayState): boolean {
-  return phase === 'running' && queue.length === 0 && attempts.length === 0;
+export function needsMore({ phase, queue, attempts, turns }: RelayState): boolean {
+  return phase === 'running' && queue.length === 0 && attempts.length === 0 && turns === undefined;
 }
-
-/** How many peers are asked at a time for a first byte: the second one when the first is late, and whoever answers first sends. */
-const ATTEMPTS_MAX = 2;
 
 /** Where all are slow, as the network between them is, nothing is won by going from one to the next. */
 const SWITCHES_MAX = 3;
@@ -124,6 +143,7 @@ export function startRelay(plan: RelayPlan): RelayState {
     offset: plan.start,
     sources: [],
     switches: 0,
+    turnsCount: 0,
     isHeadSent: false,
     phase: 'running',
   };
@@ -131,6 +151,8 @@ export function startRelay(plan: RelayPlan): RelayState {
 
 export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
   if (state.phase === 'over') return { state, actions: [] };
+  const inTurns = stepTurns(state, event);
+  if (inTurns !== undefined) return inTurns;
   switch (event.type) {
     case 'found':
       return askNext({ ...state, queue: [...state.queue, ...event.providers] });
@@ -140,12 +162,19 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
       return takeHead(state, event.attempt, event.sizeBytes);
     case 'chunk':
       return takeChunk(state, event.attempt, event.byteCount);
+    case 'ended':
+      return takeEnd(state, event.attempt);
     case 'failed':
       return takeFailure(state, event.attempt, event.fault);
     case 'late':
       return takeDelay(state, event.attempt);
     case 'slow':
       return takeSlowness(state, event.attempt, event.faster);
+    case 'in-turns':
+      return beginTurns(state, event.attempt, event.other, event.taken);
+    case 'taken':
+    case 'alone':
+      return { state, actions: [] };
     case 'verified':
       return takeVerdict(state, event.isRight);
     case 'deadline':
@@ -155,31 +184,6 @@ export function stepRelay(state: RelayState, event: RelayEvent): RelayStep {
     case 'client-gone':
       return end(state, []);
   }
-}
-
-/** Asks who is next in the queue, or ends when nobody is left and none will come. */
-function askNext(state: RelayState, before: readonly RelayAction[] = []): RelayStep {
-  const isServed = state.phase === 'verifying' || chosenOf(state) !== undefined;
-  if (isServed || state.attempts.some(({ isLate }) => !isLate) || state.attempts.length >= ATTEMPTS_MAX) {
-    return { state, actions: before };
-  }
-  const [provider, ...queue] = state.queue;
-  if (provider === undefined) {
-    if (state.attempts.length > 0 || state.isSearching) return { state, actions: before };
-    return end(state, [...before, { type: state.isHeadSent ? 'cut' : 'give-up' }]);
-  }
-  const { state: next, actions } = ask({ ...state, queue }, provider);
-  return { state: next, actions: [...before, ...actions] };
-}
-
-function ask(state: RelayState, provider: Provider): RelayStep {
-  const id = state.attemptCount;
-  const attempts = [...state.attempts, { id, provider, isChosen: false, isLate: false }];
-  const { end } = state.plan;
-  return {
-    state: { ...state, attempts, attemptCount: id + 1 },
-    actions: [{ type: 'ask', attempt: id, provider, start: state.offset, ...(end !== undefined && { end }) }],
-  };
 }
 
 function takeDelay(state: RelayState, id: number): RelayStep {
@@ -210,10 +214,6 @@ function takeSlowness(state: RelayState, id: number, faster: Provider): RelaySte
   const queue = state.queue.filter((one) => one !== faster);
   const { state: next, actions } = ask({ ...state, queue, switches: state.switches + 1 }, faster);
   return { state: next, actions: [{ type: 'hold', attempt: id }, ...actions] };
-}
-
-function chosenOf({ attempts }: RelayState): Attempt | undefined {
-  return attempts.find(({ isChosen }) => isChosen);
 }
 
 function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
@@ -252,18 +252,14 @@ function takeHead(state: RelayState, id: number, sizeBytes: number): RelayStep {
 function takeChunk(state: RelayState, id: number, byteCount: number): RelayStep {
   const attempt = state.attempts.find((one) => one.id === id && one.isChosen);
   if (attempt === undefined || state.size === undefined || state.phase === 'verifying') return { state, actions: [] };
-  const offset = state.offset + byteCount;
-  const sources = state.sources.includes(attempt.provider) ? state.sources : [...state.sources, attempt.provider];
-  const next: RelayState = { ...state, offset, sources };
-  const isComplete = offset === state.size.end;
-  if (isComplete && coversWhole(state) && (state.plan.verifies || isKeptWhole(state))) {
-    // The last bytes wait for the verdict: wrong content is never handed over as complete.
-    return { state: { ...next, phase: 'verifying' }, actions: [{ type: 'keep' }, { type: 'verify' }] };
-  }
-  if (isKeptWhole(state)) return { state: next, actions: [{ type: 'keep' }] };
-  const deliver: RelayAction[] = [...headOnce(state), { type: 'deliver' }];
-  if (!isComplete) return { state: { ...next, isHeadSent: true }, actions: deliver };
-  return { state: over(next), actions: [...deliver, { type: 'finish' }] };
+  return passOn(state, attempt.provider, byteCount);
+}
+
+/** Of a part that was its peer's turn, and that peer now goes on alone. */
+function takeEnd(state: RelayState, id: number): RelayStep {
+  const [attempt, ...others] = state.attempts;
+  const isPart = attempt?.id === id && attempt.isChosen && attempt.end === state.offset && others.length === 0;
+  return isPart ? ask({ ...state, attempts: [] }, attempt.provider) : { state, actions: [] };
 }
 
 function takeVerdict(state: RelayState, isRight: boolean): RelayStep {
@@ -299,29 +295,4 @@ function lose(state: RelayState, lost: Attempt, fault: Fault, before: readonly R
 function restart(state: RelayState): RelayState {
   const { size: _size, ...rest } = state;
   return { ...rest, offset: state.plan.start, sources: [], phase: 'running' };
-}
-
-function end(state: RelayState, last: readonly RelayAction[]): RelayStep {
-  return { state: over(state), actions: [...cancelAll(state), ...last] };
-}
-
-function over(state: RelayState): RelayState {
-  return { ...state, phase: 'over', attempts: [], queue: [] };
-}
-
-function cancelAll(state: RelayState): RelayAction[] {
-  return state.attempts.map(({ id }) => ({ type: 'cancel', attempt: id }));
-}
-
-function headOnce({ plan, size, isHeadSent }: RelayState): RelayAction[] {
-  if (isHeadSent || size === undefined) return [];
-  return [{ type: 'send-head', sizeBytes: size.wholeBytes, start: plan.start, end: size.end }];
-}
-
-function coversWhole({ plan, size }: RelayState): boolean {
-  return plan.start === 0 && size !== undefined && size.end === size.wholeBytes;
-}
-
-function isKeptWhole(state: RelayState): boolean {
-  return coversWhole(state) && state.size !== undefined && state.size.wholeBytes <= state.plan.keepBytesMax;
 }
