@@ -2,11 +2,11 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { MiroirError } from '../../common/errors.ts';
+import { free } from '../../common/own-memory.ts';
 import {
   createOpener,
   createSealer,
   deriveSealingKeys,
-  free,
   type Open,
   RECORD_HEADER_BYTES,
   RECORD_TEXT_BYTES_MAX,

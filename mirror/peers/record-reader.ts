@@ -1,12 +1,6 @@
 import type { OnReadOpts } from 'node:net';
-import {
-  free,
-  type Open,
-  RECORD_HEADER_BYTES,
-  RECORD_TAG_BYTES,
-  RECORD_TEXT_BYTES_MAX,
-  recordBytes,
-} from './sealing.ts';
+import { free } from '../../common/own-memory.ts';
+import { type Open, RECORD_HEADER_BYTES, RECORD_TAG_BYTES, RECORD_TEXT_BYTES_MAX, recordBytes } from './sealing.ts';
 
 /** Heads, and what else is small, are read into this. */
 const SMALL_BYTES = 16 * 1024;

@@ -80,11 +80,6 @@ export function createOpener(key: DirectionKey): Open {
   };
 }
 
-/** Gives memory of a sealed or opened text back at once: waiting for the collector, a busy mirror would hold a hundred MB. */
-export function free(bytes: Uint8Array): void {
-  if (bytes.buffer instanceof ArrayBuffer) bytes.buffer.transfer(0);
-}
-
 function createNonces(key: DirectionKey): () => Buffer {
   let count = 0;
   return () => {

@@ -3,6 +3,7 @@ import { Counter, Histogram, type Registry as MetricsRegistry } from 'prom-clien
 export interface TransferMetrics {
   readonly resumes: Counter;
   readonly switches: Counter;
+  readonly turns: Counter;
   readonly left: Counter;
   readonly cuts: Counter;
   readonly gaveWay: Counter;
@@ -14,6 +15,10 @@ export function createTransferMetrics(registry: MetricsRegistry): TransferMetric
   return {
     resumes: counter('miroir_relay_resumes_total', 'Transfers that went on at another peer after one broke off.'),
     switches: counter('miroir_relay_switches_total', 'Transfers that went on at a faster peer while a slow one sent.'),
+    turns: counter(
+      'miroir_relay_turns_total',
+      'Transfers that two peers sent in turns from then on, as one alone did not fill the pipe.',
+    ),
     left: counter(
       'miroir_relay_left_total',
       'Transfers that ended early because the registry is known to be much faster than the peers that have the rest.',

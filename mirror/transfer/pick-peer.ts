@@ -59,6 +59,19 @@ export function fasterPeer(
   return best !== undefined && likelyRate(best) > bytesPerSecond * FASTER_FACTOR ? best.provider : undefined;
 }
 
+/** Who of those that have it may send in turns with one that is slow: the likely fastest that sends this node nothing, and is not much slower. */
+export function secondPeer(
+  bytesPerSecond: number,
+  candidates: readonly Provider[],
+  standing: (provider: Provider) => Standing,
+): Provider | undefined {
+  const [best] = candidates
+    .map((provider) => ({ provider, ...standing(provider) }))
+    .filter((one) => isAble(one) && one.inFlight === 0 && likelyRate(one) * FASTER_FACTOR > bytesPerSecond)
+    .sort((a, b) => likelyRate(b) - likelyRate(a));
+  return best?.provider;
+}
+
 function likelyRate({ bytesPerSecond = UNKNOWN_BYTES_PER_SECOND }: Standing): number {
   return bytesPerSecond;
 }

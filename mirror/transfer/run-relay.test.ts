@@ -6,6 +6,7 @@ import type { Repository } from '../../common/oci/reference.ts';
 import type { Provider } from '../swarm/router.ts';
 import type { PeerBody, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
+import { createReadAhead } from './read-ahead.ts';
 import { runRelay } from './run-relay.ts';
 
 const BYTES = Buffer.from('what the second peer has');
@@ -48,6 +49,7 @@ test('a peer that is late is not waited for: the next one is asked beside it, an
     peers: createPeerMemory({ now: Date.now }),
     log: silentLogger,
     metrics: { resumes: count, switches: count, left: count, cuts: count, bans: count } as never,
+    readAhead: createReadAhead({ now: Date.now }),
   };
   const find = async function* () {
     yield [SILENT, QUICK];

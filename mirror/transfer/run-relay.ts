@@ -7,7 +7,7 @@ import { createHeldBody, type HeldBody } from './held-body.ts';
 import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerBody, PeerClient } from './peer-client.ts';
 import type { PeerMemory } from './peer-memory.ts';
-import { fasterPeer } from './pick-peer.ts';
+import type { Early, ReadAhead } from './read-ahead.ts';
 import {
   type Fault,
   needsMore,
@@ -18,13 +18,14 @@ import {
   stepRelay,
 } from './relay.ts';
 import type { SendOutcome } from './send-file.ts';
-import { createThroughputMeter, type ThroughputMeter } from './throughput.ts';
+import { createPaceWatch, type RegistryInstead } from './watch-pace.ts';
 
 export interface RunRelayDeps {
   readonly client: PeerClient;
   readonly peers: PeerMemory;
   readonly log: Logger;
   readonly metrics: TransferMetrics;
+  readonly readAhead: ReadAhead;
 }
 
 export interface RunRelayOptions {
@@ -33,13 +34,6 @@ export interface RunRelayOptions {
   readonly firstByteTimeoutMs: number;
   /** What else there is than peers, once the client has its first byte. */
   readonly registry?: RegistryInstead;
-}
-
-/** The registry, to which the client is left when all peers are slow. */
-export interface RegistryInstead {
-  isFaster(bytesPerSecond: number): boolean;
-  /** The client is about to ask again, and is to be sent there. */
-  leave(): void;
 }
 
 /** How it went so far. */
@@ -65,16 +59,6 @@ export interface RelayedContent {
   giveWay(): void;
   cancel(): void;
 }
-
-/** How long a peer sends before it is compared with others: a slow start is over by then. */
-const LOOK_MS = 1000;
-
-/** What came faster than it can be looked at tells a pace too, when it was not only what was on its way. */
-const TOLD_BYTES_MIN = 1024 * 1024;
-
-/** A hiccup is no pace, and what is nearly done costs least where it is. */
-const SLOW_LOOKS_MAX = 2;
-const SECONDS_LEFT_MIN = 3;
 
 interface Chunk {
   readonly bytes: Uint8Array;
@@ -105,10 +89,20 @@ export function runRelay(
   let ended: 'finish' | 'cut' | undefined;
   let isToGiveWay = false;
   let wantMore = () => {};
-  let looks: NodeJS.Timeout | undefined;
-  let slowLooks = 0;
+  let taken = plan.start;
   const answer = Promise.withResolvers<RelayedContent | undefined>();
   const outcome = Promise.withResolvers<SendOutcome>();
+
+  const pace = createPaceWatch(
+    deps,
+    { registry },
+    {
+      state: () => state,
+      taken: () => taken,
+      tell: (event) => dispatch(event),
+      leave: () => giveWay(),
+    },
+  );
 
   const dispatch = (event: RelayEvent, chunk?: Chunk) => {
     events.push(chunk === undefined ? { event } : { event, chunk });
@@ -119,7 +113,7 @@ export function runRelay(
       state = step.state;
       let isTaken = false;
       for (const action of step.actions) {
-        if (action.type === 'deliver' || action.type === 'keep') isTaken = true;
+        if (action.type === 'store' || takesChunk(action)) isTaken = true;
         perform(action, next.chunk);
       }
       if (!isTaken) next.chunk?.release();
@@ -147,16 +141,17 @@ export function runRelay(
           ...action,
           sources: () => state.sources,
           send,
-          giveWay: () => {
-            isToGiveWay = true;
-            dispatch({ type: 'give-way' });
-          },
+          giveWay,
           cancel: () => dispatch({ type: 'client-gone' }),
         });
       case 'deliver':
-        return deliver(chunk as Chunk);
+        return deliver(bytesOf(action, chunk));
       case 'keep':
-        return keep(chunk as Chunk);
+        return keep(bytesOf(action, chunk));
+      case 'store':
+        return store(action.attempt, chunk as Chunk);
+      case 'drop-stored':
+        return pace.early()?.drop();
       case 'drop-kept':
         kept = [];
         return;
@@ -171,6 +166,9 @@ export function runRelay(
         return deps.metrics.resumes.inc();
       case 'switched':
         return deps.metrics.switches.inc();
+      case 'began-turns':
+        deps.metrics.turns.inc();
+        return pace.beganTurns();
       case 'finish':
       case 'cut':
         return finish(action.type);
@@ -200,16 +198,14 @@ export function runRelay(
   };
 
   const read = (attempt: number) => {
-    const meter = createThroughputMeter(() => performance.now());
-    clearInterval(looks);
-    looks = setInterval(() => look(attempt, meter), LOOK_MS);
+    const watch = pace.reads(attempt, asked.get(attempt) as Provider);
     const body = createHeldBody();
     held.set(attempt, body);
     bodies.get(attempt)?.pipe({
       chunk: (bytes, release) => {
-        meter.arrived(bytes.length);
+        watch.arrived(bytes.length);
         const taken = () => {
-          meter.taken();
+          watch.taken();
           release();
         };
         const chunk = { bytes, release: taken };
@@ -217,8 +213,9 @@ export function runRelay(
       },
       end: () =>
         body.next(() => {
-          measure(attempt, meter, TOLD_BYTES_MIN);
+          watch.ended();
           settle(attempt);
+          dispatch({ type: 'ended', attempt });
         }),
       failed: (error) =>
         body.next(() => {
@@ -231,31 +228,7 @@ export function runRelay(
     });
   };
 
-  /** One that is receiving itself is as slow as who sends to it: that says nothing of its own pace. */
-  const measure = (attempt: number, meter: ThroughputMeter, bytesMin: number) => {
-    const provider = asked.get(attempt);
-    const throughput = meter.look();
-    if (provider === undefined || provider.isReceiving === true || throughput.byteCount < bytesMin) return undefined;
-    deps.peers.measured(provider, throughput);
-    return throughput;
-  };
-
-  const look = (attempt: number, meter: ThroughputMeter) => {
-    const throughput = measure(attempt, meter, 0);
-    if (throughput?.isPeersPace !== true) return;
-    const holders = state.queue.filter(({ isReceiving }) => isReceiving !== true);
-    const faster = fasterPeer(throughput.bytesPerSecond, holders, (one) => deps.peers.standing(one));
-    if (faster === undefined) return leaveIfSlow(throughput.bytesPerSecond);
-    deps.log.debug('peer is slow', { ...throughput, faster: faster.address });
-    dispatch({ type: 'slow', attempt, faster });
-  };
-
-  const leaveIfSlow = (bytesPerSecond: number) => {
-    slowLooks = registry?.isFaster(bytesPerSecond) === true ? slowLooks + 1 : 0;
-    const bytesLeft = (state.size?.end ?? 0) - state.offset;
-    if (registry === undefined || slowLooks < SLOW_LOOKS_MAX || bytesLeft < bytesPerSecond * SECONDS_LEFT_MIN) return;
-    registry.leave();
-    deps.metrics.left.inc();
+  const giveWay = () => {
     isToGiveWay = true;
     dispatch({ type: 'give-way' });
   };
@@ -266,12 +239,28 @@ export function runRelay(
     asked.delete(attempt);
     bodies.delete(attempt);
     held.delete(attempt);
+    pace.over(attempt);
   };
 
   const drop = (attempt: number) => {
     bodies.get(attempt)?.cancel();
     held.get(attempt)?.drop();
     settle(attempt);
+  };
+
+  /** Of what came early, or of the chunk: only its first bytes when a part begins behind them. */
+  const bytesOf = (
+    action: { readonly part?: number; readonly byteCount?: number },
+    chunk: Chunk | undefined,
+  ): Chunk => {
+    if (action.part !== undefined) return (pace.early() as Early).take(action.part);
+    const { bytes, release } = chunk as Chunk;
+    return { bytes: bytes.subarray(0, action.byteCount), release };
+  };
+
+  const store = (attempt: number, { bytes, release }: Chunk) => {
+    pace.early()?.store(attempt, bytes);
+    release();
   };
 
   const deliver = (chunk: Chunk) => {
@@ -286,7 +275,13 @@ export function runRelay(
 
   const write = (chunk: Chunk) => {
     if (sink === undefined) early.push(chunk);
-    else sink.write(chunk.bytes, chunk.release);
+    else sink.write(chunk.bytes, () => wasWritten(chunk));
+  };
+
+  const wasWritten = ({ bytes, release }: Chunk) => {
+    taken += bytes.length;
+    release();
+    if (state.turns !== undefined) dispatch({ type: 'taken', offset: taken });
   };
 
   const verify = (): boolean => {
@@ -337,7 +332,7 @@ export function runRelay(
 
   const close = () => {
     clearTimeout(deadline);
-    clearInterval(looks);
+    pace.stop();
     signal.removeEventListener('abort', gone);
     over.abort();
     answer.resolve(undefined);
@@ -364,6 +359,10 @@ export function runRelay(
   if (signal.aborted) gone();
   else void search();
   return answer.promise;
+}
+
+function takesChunk(action: RelayAction): boolean {
+  return (action.type === 'deliver' || action.type === 'keep') && action.part === undefined;
 }
 
 function faultOf(error: unknown, provider: Provider | undefined): Fault {

@@ -19,6 +19,7 @@ import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
 import { after, only, without } from './provider-batches.ts';
+import { createReadAhead, TURNS_LIMITS } from './read-ahead.ts';
 import { createRegistryPace } from './registry-pace.ts';
 import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
@@ -111,7 +112,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     Math.max(FIRST_BYTE_TIMEOUT_MS, isForStore ? firstBytes.patienceMs(registry) + WAIT_MORE_MS : 0);
   const peers = createPeerMemory({ now });
   const resolver = createResolver({ ...deps, peers });
-  const relayDeps = { client, peers, log, metrics: deps.metrics };
+  const relayDeps = { client, peers, log, metrics: deps.metrics, readAhead: createReadAhead({ now }) };
   const unconfirmed = createUnconfirmed({ now });
   const sizes = createKnownSizes();
   const slots = createSlots({
@@ -234,7 +235,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     signal: AbortSignal,
   ) => {
     const sizeBytes = await expectedSize(wanted);
-    const plan = { ...bounds, keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, sizeBytes };
+    const limits = { keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, turns: TURNS_LIMITS };
+    const plan = { ...bounds, ...limits, sizeBytes };
     const registry = {
       isFaster: (rate: number) => wanted.isForStore && registryPace.isFaster(wanted.digest, wanted.registry, rate),
       leave: () => registryPace.leave(wanted.digest),

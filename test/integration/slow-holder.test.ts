@@ -110,6 +110,7 @@ test('two holders are slow, and neither fills the pipe: both send a layer in tur
   const sent = after.map((bytes, index) => bytes - (before[index] ?? 0));
   t.diagnostic(`${Math.round(ms)} ms, ${sent.join(' and ')} bytes of each`);
   const bytes = ALONE_SPEC.layers[0]?.bytes ?? 0;
+  assert.ok((await metric(node, 'miroir_relay_turns_total')) > 0);
   assert.ok(ms < (bytes / SLOW_BYTES_PER_SECOND) * 1000, `it took ${Math.round(ms)} ms, as from one holder`);
   assert.equal(await sentByRegistry(lab), 0);
 });
