@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import fc from 'fast-check';
 import type { Provider } from '../../mirror/swarm/router.ts';
 import {
+  needsMore,
   type RelayAction,
   type RelayEvent,
   type RelayPlan,
@@ -51,135 +51,12 @@ interface Outcome {
   readonly isClientGone: boolean;
   /** How many bytes of a part came before it was that part's turn, and went to the client then. */
   readonly aheadCount: number;
+  /** Whose bytes the client got, and whose the machine says that it got. */
+  readonly senders: ReadonlySet<Provider>;
+  readonly sources: readonly Provider[];
 }
 
 export const NEVER = 1_000_000;
-const optional = (value: fc.Arbitrary<number>) => fc.option(value, { nil: undefined });
-
-const rarely = (value: fc.Arbitrary<number>) =>
-  fc.oneof({ arbitrary: fc.constant(NEVER), weight: 9 }, { arbitrary: value, weight: 1 });
-
-const answers = fc.constantFrom<Script['answer']>(
-  'head',
-  'head',
-  'head',
-  'head',
-  'absent',
-  'unavailable',
-  'wrong-size',
-);
-
-const script = fc
-  .record({
-    answer: answers,
-    breaksAfter: optional(fc.nat({ max: 40 })),
-    corruptAt: fc.option(fc.nat({ max: 59 }), { nil: undefined, freq: 2 }),
-    chunkBytes: fc.integer({ min: 1, max: 30 }),
-    isLate: fc.boolean(),
-  })
-  .map(scriptOf);
-
-/** One that is good enough to have its turn. */
-const scriptOfTurns = fc
-  .record({
-    answer: fc.oneof({ arbitrary: fc.constant('head' as const), weight: 6 }, { arbitrary: answers, weight: 1 }),
-    breaksAfter: fc.option(fc.nat({ max: 150 }), { nil: undefined, freq: 2 }),
-    corruptAt: fc.oneof(
-      { arbitrary: fc.constant(undefined), weight: 4 },
-      { arbitrary: fc.nat({ max: 159 }), weight: 1 },
-    ),
-    chunkBytes: fc.integer({ min: 1, max: 8 }),
-    isLate: fc.oneof({ arbitrary: fc.constant(false), weight: 4 }, { arbitrary: fc.boolean(), weight: 1 }),
-  })
-  .map(scriptOf);
-
-function scriptOf({
-  breaksAfter,
-  corruptAt,
-  ...rest
-}: Omit<Script, 'breaksAfter' | 'corruptAt'> & {
-  readonly breaksAfter: number | undefined;
-  readonly corruptAt: number | undefined;
-}): Script {
-  return {
-    ...rest,
-    ...(breaksAfter !== undefined && { breaksAfter }),
-    ...(corruptAt !== undefined && { corruptAt }),
-  };
-}
-
-const happenings = {
-  start: fc.oneof(fc.constant(0), fc.nat({ max: 59 })),
-  length: optional(fc.integer({ min: 1, max: 80 })),
-  verifies: fc.boolean(),
-  deadlineAt: fc.oneof(fc.constant(NEVER), fc.nat({ max: 20 })),
-  clientGoneAt: fc.oneof(fc.constant(NEVER), fc.constant(NEVER), fc.nat({ max: 20 })),
-  giveWayAt: fc.oneof(fc.constant(NEVER), fc.constant(NEVER), fc.nat({ max: 20 })),
-  takenBytes: fc.integer({ min: 1, max: 40 }),
-  partBytes: fc.integer({ min: 1, max: 12 }),
-  windowParts: fc.integer({ min: 1, max: 5 }),
-  order: fc.array(fc.nat({ max: 5 }), { minLength: 1, maxLength: 20 }),
-};
-
-interface Happenings extends Omit<World, 'content' | 'plan'> {
-  readonly size: number;
-  readonly start: number;
-  readonly length: number | undefined;
-  readonly keepBytesMax: number;
-  readonly verifies: boolean;
-  readonly partBytes: number;
-  readonly windowParts: number;
-}
-
-function worldOf({ size, start, length, keepBytesMax, verifies, partBytes, windowParts, ...rest }: Happenings): World {
-  const from = size === 0 ? 0 : start % size;
-  const end = length === undefined ? {} : { end: from + length };
-  return {
-    ...rest,
-    content: Array.from({ length: size }, (_, index) => (index * 7 + 3) % 251),
-    plan: {
-      start: from,
-      ...end,
-      keepBytesMax,
-      verifies,
-      sizeBytesMax: 1000,
-      turns: { partBytes, windowBytes: partBytes * windowParts },
-    },
-  };
-}
-
-const anyWorld = fc
-  .record({
-    ...happenings,
-    size: fc.nat({ max: 60 }),
-    keepBytesMax: fc.constantFrom(0, 10, 100),
-    scripts: fc.array(script, { maxLength: 6 }),
-    slowAt: fc.array(fc.nat({ max: 30 }), { maxLength: 6 }),
-    turnsAt: fc.array(fc.nat({ max: 20 }), { maxLength: 6 }),
-    aloneAt: fc.array(fc.nat({ max: 60 }), { maxLength: 2 }),
-    batchSize: fc.integer({ min: 1, max: 3 }),
-  })
-  .map(worldOf);
-
-/** Large content in small chunks, of peers that are found together, so that two come to send in turns. */
-export const worldOfTurns: fc.Arbitrary<World> = fc
-  .record({
-    ...happenings,
-    size: fc.integer({ min: 40, max: 160 }),
-    keepBytesMax: fc.constant(0),
-    scripts: fc.array(scriptOfTurns, { minLength: 3, maxLength: 6 }),
-    deadlineAt: fc.constant(NEVER),
-    clientGoneAt: rarely(fc.nat({ max: 100 })),
-    giveWayAt: rarely(fc.nat({ max: 100 })),
-    slowAt: fc.array(fc.nat({ max: 100 }), { maxLength: 2 }),
-    turnsAt: fc.array(fc.integer({ min: 3, max: 40 }), { minLength: 4, maxLength: 10 }),
-    aloneAt: fc.array(fc.nat({ max: 100 }), { maxLength: 2 }),
-    batchSize: fc.constant(6),
-  })
-  .map(worldOf);
-
-export const world: fc.Arbitrary<World> = fc.oneof(anyWorld, worldOfTurns);
-
 /** What peers and the client do at any time; the rest happens in its order. */
 const FREE: ReadonlySet<string> = new Set(['chunk', 'taken', 'head', 'failed', 'late']);
 
@@ -195,18 +72,35 @@ export function play(given: World): Outcome {
   let head: Outcome['head'];
   const bodies = new Map<number, { provider: number; offset: number; end: number; left: number }>();
   const stored = new Map<number, number[]>();
+  const providerOf = new Map<number, Provider>();
+  const senders = new Set<Provider>();
   let taken = plan.start;
   let aheadCount = 0;
   const heldAt = new Set<number>();
   const pending: Array<{ event: RelayEvent; after?: RelayEvent }> = [];
 
   const step = (event: RelayEvent, bytes: number[] = []) => {
+    if (event.type === 'head') answered = Math.max(answered, event.attempt);
     const next = stepRelay(state, event);
     state = next.state;
-    for (const action of next.actions) perform(action, bytes);
+    const from = event.type === 'chunk' ? event.attempt : undefined;
+    for (const action of next.actions) perform(action, bytes, from);
+    assert.ok(!needsMore(state) || bodies.size === 0, 'nobody is looked for while somebody sends');
+    const isNext = ({ id }: { readonly id: number }) => id === state.turns?.parts[0]?.id;
+    const waitedFor = state.turns?.asked.find((one) => isNext(one) && one.isLate && !one.hasHead);
+    assert.equal(waitedFor, undefined, 'who is late is not waited for');
   };
 
-  const passed = (action: { readonly part?: number; readonly byteCount?: number }, bytes: number[]) => {
+  /** Who sent alone before two did in turns is not left before the other one has answered. */
+  let sentAlone: number | undefined;
+  let answered = -1;
+
+  const passed = (
+    action: { readonly part?: number; readonly byteCount?: number },
+    bytes: number[],
+    from: number | undefined,
+  ) => {
+    senders.add(providerOf.get(action.part ?? from ?? -1) as Provider);
     if (action.part === undefined) return bytes.slice(0, action.byteCount);
     const part = stored.get(action.part) ?? [];
     assert.ok(part.length > 0 && part.length === (action.byteCount ?? part.length), 'all that was stored of the part');
@@ -215,7 +109,7 @@ export function play(given: World): Outcome {
     return part;
   };
 
-  const perform = (action: RelayAction, bytes: number[]) => {
+  const perform = (action: RelayAction, bytes: number[], from: number | undefined) => {
     assert.equal(ends.length, 0, 'nothing happens after the end');
     switch (action.type) {
       case 'ask':
@@ -224,6 +118,8 @@ export function play(given: World): Outcome {
         return void pending.push({ event: { type: 'chunk', attempt: action.attempt, byteCount: 0 } });
       case 'cancel':
         heldAt.delete(action.attempt);
+        if (state.turns !== undefined && action.attempt === sentAlone)
+          assert.ok(answered > sentAlone, 'left for somebody');
         return void bodies.delete(action.attempt);
       case 'hold':
         return void heldAt.add(action.attempt);
@@ -237,15 +133,16 @@ export function play(given: World): Outcome {
       case 'deliver':
         assert.notEqual(head, undefined, 'no byte before the head');
         pending.push({ event: { type: 'taken', offset: 0 } });
-        return void received.push(...passed(action, bytes));
+        return void received.push(...passed(action, bytes, from));
       case 'keep':
-        return void kept.push(...passed(action, bytes));
+        return void kept.push(...passed(action, bytes, from));
       case 'store':
         return store(action.attempt, bytes);
       case 'drop-stored':
         return stored.clear();
       case 'drop-kept':
         kept = [];
+        if (head === undefined) senders.clear();
         return;
       case 'deliver-kept':
         assert.notEqual(head, undefined, 'no byte before the head');
@@ -258,7 +155,9 @@ export function play(given: World): Outcome {
         return void blames.push(action);
       case 'resumed':
       case 'switched':
+        return;
       case 'began-turns':
+        sentAlone = state.turns?.parts[0]?.id;
         return;
       case 'finish':
       case 'cut':
@@ -281,6 +180,8 @@ export function play(given: World): Outcome {
     }
     assert.ok(state.turns === undefined || (end ?? NEVER) - taken <= (plan.turns?.windowBytes ?? 0), 'in the window');
     assert.ok(!bodies.values().some((body) => body.provider === index), 'one request at a time');
+    providerOf.set(attempt, provider);
+    assert.ok(start === 0 || start < (state.size?.wholeBytes ?? NEVER), 'something is left to ask for');
     const sizeBytes = content.length + (behaviour.answer === 'wrong-size' ? 1 : 0);
     const left = behaviour.breaksAfter ?? NEVER;
     bodies.set(attempt, { provider: index, offset: start, end: Math.min(end ?? NEVER, sizeBytes), left });
@@ -340,7 +241,11 @@ export function play(given: World): Outcome {
     if (faster !== undefined) step({ type: 'slow', attempt, faster });
   };
 
+  const lookups: RelayEvent[] = [];
   const happen = (count: number) => {
+    const isFound = pending.length === 0 || given.order[count % given.order.length] === 5;
+    const found = isFound && pending[0]?.event.type !== 'verified' ? lookups.shift() : undefined;
+    if (found !== undefined) return { event: found, after: undefined };
     const isFree = (index: number) => FREE.has(pending[index]?.event.type ?? '');
     const chosen = (given.order[count % given.order.length] ?? 0) % Math.max(1, pending.length);
     const [next] = pending.splice(isFree(0) && isFree(chosen) ? chosen : 0, 1);
@@ -348,9 +253,9 @@ export function play(given: World): Outcome {
   };
 
   for (let from = 0; from < providers.length; from += batchSize) {
-    pending.push({ event: { type: 'found', providers: providers.slice(from, from + batchSize) } });
+    lookups.push({ type: 'found', providers: providers.slice(from, from + batchSize) });
   }
-  pending.push({ event: { type: 'search-ended' } });
+  lookups.push({ type: 'search-ended' });
   for (let count = 0; state.phase !== 'over'; count += 1) {
     assert.ok(count < 10_000, 'it ends');
     if (count === clientGoneAt) step({ type: 'client-gone' });
@@ -368,5 +273,15 @@ export function play(given: World): Outcome {
       if (next.after !== undefined) pending.push({ event: next.after });
     }
   }
-  return { received, ...(head !== undefined && { head }), ends, blames, isClientGone: ends.length === 0, aheadCount };
+  const { sources } = state;
+  return {
+    received,
+    ...(head !== undefined && { head }),
+    ends,
+    blames,
+    isClientGone: ends.length === 0,
+    aheadCount,
+    senders,
+    sources,
+  };
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { NEVER, play, type Script, world, worldOfTurns } from './relay-world.ts';
+import { world, worldOfTurns } from './relay-arbitrary.ts';
+import { NEVER, play, type Script } from './relay-world.ts';
 
 test('the client gets a prefix of the right bytes, each once, and then all of it or an end that it recovers from', () => {
   fc.assert(
@@ -55,6 +56,16 @@ test('wrong bytes of a whole that is verified are never handed over as complete,
       const isVerified = plan.verifies || head.sizeBytes <= plan.keepBytesMax;
       if (ends[0] === 'finish' && isVerified) assert.deepEqual(received, content);
       if (head.sizeBytes <= plan.keepBytesMax) assert.deepEqual(ends, ['finish']);
+    }),
+    { numRuns: 5000 },
+  );
+});
+
+test('it is known whose bytes the client got', () => {
+  fc.assert(
+    fc.property(world, (given) => {
+      const { senders, sources } = play(given);
+      assert.deepEqual(new Set(sources), senders);
     }),
     { numRuns: 5000 },
   );
