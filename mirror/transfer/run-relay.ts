@@ -94,7 +94,7 @@ export function runRelay(
   const outcome = Promise.withResolvers<SendOutcome>();
 
   const pace = createPaceWatch(
-    deps,
+    { ...deps, now: () => performance.now(), every },
     { registry },
     {
       state: () => state,
@@ -359,6 +359,11 @@ export function runRelay(
   if (signal.aborted) gone();
   else void search();
   return answer.promise;
+}
+
+function every(ms: number, callback: () => void): () => void {
+  const timer = setInterval(callback, ms);
+  return () => clearInterval(timer);
 }
 
 function takesChunk(action: RelayAction): boolean {

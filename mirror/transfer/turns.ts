@@ -1,6 +1,6 @@
 import type { Provider } from '../swarm/router.ts';
 import type { Fault, RelayAction, RelayEvent, RelayState, RelayStep } from './relay.ts';
-import { askNext, ask as askForRest, cancelAll, chosenOf, passOn } from './relay-moves.ts';
+import { ask as askForRest, askNext, cancelAll, chosenOf, passOn } from './relay-moves.ts';
 
 /**
  * Two peers that send one content in turns, as neither fills the pipe alone: each is asked for a part behind the last one, as soon as it

@@ -13,6 +13,10 @@ export interface WatchPaceDeps {
   readonly log: Logger;
   readonly metrics: TransferMetrics;
   readonly readAhead: ReadAhead;
+  /** Milliseconds. */
+  readonly now: () => number;
+  /** Calls back every so many milliseconds, until what it answers is called. */
+  readonly every: (ms: number, callback: () => void) => () => void;
 }
 
 export interface WatchPaceOptions {
@@ -79,11 +83,11 @@ const SECONDS_LEFT_FOR_TURNS_MIN = 1;
 const GAIN_MIN = 1.2;
 
 export function createPaceWatch(
-  { peers, log, metrics, readAhead }: WatchPaceDeps,
+  { peers, log, metrics, readAhead, now, every }: WatchPaceDeps,
   { registry }: WatchPaceOptions,
   relay: WatchedRelay,
 ): PaceWatch {
-  let looks: NodeJS.Timeout | undefined;
+  let stopLooking = () => {};
   let slowLooks = 0;
   let early: Early | undefined;
   /** That are read from, by attempt. */
@@ -95,8 +99,8 @@ export function createPaceWatch(
   let vainLooks = 0;
 
   const lookLater = () => {
-    clearInterval(looks);
-    looks = setInterval(look, LOOK_MS);
+    stopLooking();
+    stopLooking = every(LOOK_MS, look);
   };
 
   /** One that is receiving itself is as slow as who sends to it: that says nothing of its own pace. */
@@ -149,7 +153,7 @@ export function createPaceWatch(
   };
 
   const lookAtTurns = ({ peers: [one, other], parts }: Turns) => {
-    const seconds = (performance.now() - lookedAt) / 1000;
+    const seconds = Math.max(1, now() - lookedAt) / 1000;
     const rates = [one, other].map((provider) => (brought.get(provider) ?? 0) / seconds);
     startLook();
     const [slower, faster] = (rates[0] ?? 0) < (rates[1] ?? 0) ? [one, other] : [other, one];
@@ -183,7 +187,7 @@ export function createPaceWatch(
 
   const startLook = () => {
     brought.clear();
-    lookedAt = performance.now();
+    lookedAt = now();
   };
 
   const leaveIfSlow = (bytesPerSecond: number) => {
@@ -196,7 +200,7 @@ export function createPaceWatch(
 
   return {
     reads: (attempt, provider) => {
-      const meter = createThroughputMeter(() => performance.now());
+      const meter = createThroughputMeter(now);
       const isInTurns = () => relay.state().turns !== undefined;
       bodies.set(attempt, { provider, meter });
       if (!isInTurns()) lookLater();
@@ -222,7 +226,7 @@ export function createPaceWatch(
       bodies.delete(attempt);
     },
     stop: () => {
-      clearInterval(looks);
+      stopLooking();
       early?.close();
     },
   };
