@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Provider } from '../swarm/router.ts';
 import { createPeerMemory } from './peer-memory.ts';
-import { fasterPeer, orderPeers } from './pick-peer.ts';
+import { fasterPeer, orderPeers, secondPeer } from './pick-peer.ts';
 import type { Fault } from './relay.ts';
 
 const [A, B, C] = ['a', 'b', 'c'].map((peerId): Provider => ({ peerId, address: `${peerId}:1` })) as [
@@ -153,6 +153,35 @@ test('nobody with a fault goes on instead of a slow peer', () => {
 
   assert.equal(
     fasterPeer(1e6, [B], (provider) => memory.standing(provider)),
+    undefined,
+  );
+});
+
+for (const { title, rates, second } of [
+  { title: 'the fastest of those that are known', rates: { b: 31, c: 40 }, second: C },
+  { title: 'one that is not known, before one that is slower than registries are', rates: { b: 8 }, second: C },
+  { title: 'nobody who is several times slower', rates: { b: 2, c: 1 }, second: undefined },
+]) {
+  test(`beside a slow peer is asked ${title}`, () => {
+    const { memory } = remember();
+    for (const peer of [B, C]) {
+      const rate = (rates as Record<string, number>)[peer.peerId];
+      if (rate !== undefined) memory.measured(peer, megabytes(rate));
+    }
+
+    assert.deepEqual(
+      secondPeer(6e6, [B, C], (provider) => memory.standing(provider)),
+      second,
+    );
+  });
+}
+
+test('nobody is asked beside a slow peer who sends this node something already', () => {
+  const { memory } = remember();
+  memory.started(B);
+
+  assert.equal(
+    secondPeer(6e6, [B], (provider) => memory.standing(provider)),
     undefined,
   );
 });
