@@ -95,7 +95,7 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
     noDelay: true,
   };
   const pace = options.uploadRate === undefined ? UNLIMITED : createPace(deps, options.uploadRate);
-  const context: Context = { ...deps, uploads: createUploads(options.uploads), pace };
+  const context: Context = { ...deps, uploads: createUploads(deps, options.uploads), pace };
   const handler = (request: IncomingMessage, response: ServerResponse) => {
     handle(context, request, response).catch((error: unknown) => {
       deps.log.error('peer request failed', { error });
