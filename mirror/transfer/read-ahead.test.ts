@@ -30,7 +30,7 @@ test('a part holds no more than it may', () => {
 
 test('only a few relays read ahead, and one more when one has given back all of its memory', () => {
   const { readAhead } = start();
-  const begun = [readAhead.begin(), readAhead.begin(), readAhead.begin()] as [Early, Early, Early];
+  const begun = [readAhead.begin(), readAhead.begin()] as [Early, Early];
   assert.equal(readAhead.begin(), undefined);
   begun[0].store(1, Uint8Array.of(1));
   const taken = begun[0].take(1);

@@ -4,8 +4,8 @@ import type { TurnsLimits } from './turns.ts';
 /** Half of a connection's memory: enough that asking for the next one costs little, and little to be kept. */
 export const TURNS_LIMITS: TurnsLimits = { partBytes: 1024 * 1024, windowBytes: 4 * 1024 * 1024 };
 
-/** What comes early is kept in memory, and a mirror is to stay below 128 MB whatever it does: 12 MiB of it. */
-const RELAYS_MAX = 3;
+/** What comes early is kept in memory, and a mirror is to stay below 128 MB whatever it does: 8 MiB of it. */
+const RELAYS_MAX = 2;
 
 /** Where two were no faster than one, this node's own network is what is slow, or the registry's client. */
 const IN_VAIN_MS = 60_000;
