@@ -2,11 +2,12 @@ import type { ConfigOf } from '../common/config/settings.ts';
 import { createLogger } from '../common/log.ts';
 import { createAgent } from '../mirror/agent/agent.ts';
 import type { ProgramDeps } from './program.ts';
+import { readProxy } from './read-proxy.ts';
 import { runComponent } from './run-component.ts';
 
 /** Runs a pod's agent until the signal aborts. */
 export async function runAgent(
-  { stdout, stderr }: Pick<ProgramDeps, 'stdout' | 'stderr'>,
+  { stdout, stderr, env }: Pick<ProgramDeps, 'stdout' | 'stderr' | 'env'>,
   config: ConfigOf<'agent'>,
   signal: AbortSignal,
 ): Promise<number> {
@@ -24,6 +25,7 @@ export async function runAgent(
       certsDir,
       registries: config.registries ?? [],
       waitForMirrorMs: config.waitForMirror,
+      proxy: readProxy(env),
     },
   );
   const listeners = { '--registry-address': registryAddress, '--health-address': healthAddress };

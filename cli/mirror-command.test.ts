@@ -112,3 +112,22 @@ test('pods are not served by half of what is needed for it: the other settings a
   assert.match(stderr, /pod-token-keys-file \(not set\)/);
   assert.match(stderr, /node-name \(not set\)/);
 });
+
+test('a proxy that is none is a mistake, named by its variable and not shown', async (t) => {
+  let stderr = '';
+  const deps = {
+    env: { HTTPS_PROXY: 'socks5://me:secret@proxy.example' },
+    readFile: (file: string) => fs.promises.readFile(file, 'utf8'),
+    stdout: () => {},
+    stderr: (text: string) => {
+      stderr += text;
+    },
+    columns: undefined,
+  };
+
+  const exitCode = await runProgram(deps, ['mirror', '--swarm-key-file', fileIn(temporaryFolder(t), KEY)], t.signal);
+
+  assert.equal(exitCode, 2);
+  assert.match(stderr, /HTTPS_PROXY/);
+  assert.ok(!stderr.includes('secret'));
+});

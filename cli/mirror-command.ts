@@ -6,18 +6,25 @@ import { createLogger } from '../common/log.ts';
 import { createRandom } from '../common/random.ts';
 import { createMirror, type MirrorOptions } from '../mirror/mirror.ts';
 import type { ProgramDeps } from './program.ts';
+import { readProxy } from './read-proxy.ts';
 import { runComponent } from './run-component.ts';
 import { readVersion } from './version.ts';
 
 /** Runs the mirror until the signal aborts. */
 export async function runMirror(
-  { stdout, stderr }: Pick<ProgramDeps, 'stdout' | 'stderr'>,
+  { stdout, stderr, env }: Pick<ProgramDeps, 'stdout' | 'stderr' | 'env'>,
   config: ConfigOf<'mirror'>,
   signal: AbortSignal,
 ): Promise<number> {
   const log = createLogger({ write: stdout, now: () => new Date() }, { level: config.logLevel });
   const seed = randomInt(2 ** 32);
-  const component = createMirror({ log, random: createRandom(seed) }, mirrorOptions(config));
+  const component = createMirror(
+    { log, random: createRandom(seed) },
+    {
+      ...mirrorOptions(config),
+      proxy: readProxy(env),
+    },
+  );
   log.info('Mirror starting', { seed });
   const listeners = {
     '--registry-address': config.registryAddress,
@@ -30,7 +37,7 @@ export async function runMirror(
 }
 
 /** The three ways to name members become one; with none of them a node is on its own. */
-function mirrorOptions(config: ConfigOf<'mirror'>): MirrorOptions {
+function mirrorOptions(config: ConfigOf<'mirror'>): Omit<MirrorOptions, 'proxy'> {
   const { members, membersDns, membersFile, registries, logLevel: _, ...others } = config;
   const { podAddress, podTokenKeysFile, nodeName, ...rest } = others;
   return {

@@ -27,7 +27,7 @@ for (const [name, url] of [
   test(`${name} is at ${url} when nothing else is said`, async (t) => {
     const upstream = await findUpstream({ certsDir: makeCertsDir(t), registries: [] }, name as Registry);
 
-    assert.deepEqual(upstream, { url, ca: [], isVerified: true });
+    assert.deepEqual(upstream, { url, ca: [], client: [], isVerified: true });
   });
 }
 
@@ -38,7 +38,7 @@ for (const { title, files, expected } of [
       'hub.example/hosts.toml': 'server = "http://10.0.0.1:5000"\nca = "ca.pem"\n',
       'hub.example/ca.pem': 'PEM',
     },
-    expected: { url: 'http://10.0.0.1:5000/v2', ca: ['PEM'], isVerified: true },
+    expected: { url: 'http://10.0.0.1:5000/v2', ca: ['PEM'], client: [], isVerified: true },
   },
   {
     title: "its host's settings, and a path that is whole",
@@ -46,12 +46,36 @@ for (const { title, files, expected } of [
       'hub.example/hosts.toml':
         'server = "https://hub.example/api"\n[host."https://hub.example"]\nskip_verify = true\noverride_path = true\nca = ["/none"]\n',
     },
-    expected: { url: 'https://hub.example/api', ca: [], isVerified: false },
+    expected: { url: 'https://hub.example/api', ca: [], client: [], isVerified: false },
   },
   {
     title: "docker's certificate files",
-    files: { 'hub.example/one.crt': 'ONE', 'hub.example/two.crt': 'TWO' },
-    expected: { url: 'https://hub.example/v2', ca: ['ONE', 'TWO'], isVerified: true },
+    files: {
+      'hub.example/one.crt': 'ONE',
+      'hub.example/two.crt': 'TWO',
+      'hub.example/me.cert': 'CERT',
+      'hub.example/me.key': 'KEY',
+    },
+    expected: {
+      url: 'https://hub.example/v2',
+      ca: ['ONE', 'TWO'],
+      client: [{ cert: 'CERT', key: 'KEY' }],
+      isVerified: true,
+    },
+  },
+  {
+    title: 'client certificates, and of pairs only whole ones',
+    files: {
+      'hub.example/hosts.toml': 'client = [["me.pem", "me.key"], ["me.pem", "/none"]]\n',
+      'hub.example/me.pem': 'CERT',
+      'hub.example/me.key': 'KEY',
+    },
+    expected: {
+      url: 'https://hub.example/v2',
+      ca: [],
+      client: [{ cert: 'CERT', key: 'KEY' }],
+      isVerified: true,
+    },
   },
 ]) {
   test(`finds ${title}, with a mirror merged in or not`, async (t) => {

@@ -13,8 +13,16 @@ export interface Upstream {
   readonly url: string;
   /** Authorities besides the usual ones, in PEM. */
   readonly ca: readonly string[];
+  /** What is shown to a registry that wants to know who asks by TLS. */
+  readonly client: readonly ClientCertificate[];
   /** False when containerd was told to take any certificate. */
   readonly isVerified: boolean;
+}
+
+/** In PEM. */
+export interface ClientCertificate {
+  readonly cert: string;
+  readonly key: string;
 }
 
 export interface FindUpstreamOptions {
@@ -24,11 +32,11 @@ export interface FindUpstreamOptions {
 }
 
 /** A bundle of all public authorities is a quarter of that. */
-const CA_BYTES_MAX = 1024 * 1024;
+const PEM_BYTES_MAX = 1024 * 1024;
 
 /**
  * The registry that a name stands for: what `registries` says, else `server` of its hosts.toml, else what containerd makes of the
- * name. `ca` and `skip_verify` are taken from hosts.toml, as far as the files can be read from here. Undefined when there
+ * name. `ca`, `client` and `skip_verify` are taken from hosts.toml, as far as the files can be read from here. Undefined when there
  * is no such URL. Throws ERR_HOSTS_FILE_INVALID.
  */
 export async function findUpstream(
@@ -50,7 +58,9 @@ export async function findUpstream(
   };
   const url = apiUrl(server, settings.override_path === true);
   if (url === undefined) return undefined;
-  return { url, ca: await readAll(folder?.path ?? certsDir, settings.ca), isVerified: settings.skip_verify !== true };
+  const at = folder?.path ?? certsDir;
+  const [ca, client] = await Promise.all([readAll(at, settings.ca), readPairs(at, settings.client)]);
+  return { url, ca, client, isVerified: settings.skip_verify !== true };
 }
 
 /** As containerd makes it: `/v2` is put at the end, unless it is there or the path is said to be whole. */
@@ -68,13 +78,26 @@ function originOf(url: string): string | undefined {
 /** What cannot be read here may be readable on the node: then the registry's certificate is not trusted, and it is not asked. */
 async function readAll(folder: string, files: HostSettings['ca']): Promise<readonly string[]> {
   const paths = files === undefined ? [] : typeof files === 'string' ? [files] : files;
-  const texts = paths.map(async (file) => {
-    const real = path.resolve(folder, file);
-    try {
-      return (await fs.stat(real)).size > CA_BYTES_MAX ? '' : await fs.readFile(real, 'utf8');
-    } catch {
-      return '';
-    }
+  return (await Promise.all(paths.map((file) => readPem(folder, file)))).filter((text) => text !== '');
+}
+
+/** A file alone holds the certificate and its key. Of a pair that cannot be read whole nothing is shown. */
+async function readPairs(folder: string, files: HostSettings['client']): Promise<readonly ClientCertificate[]> {
+  const entries = files === undefined ? [] : typeof files === 'string' ? [files] : files;
+  const pairs = entries.map(async (entry) => {
+    const [certFile = '', keyFile = certFile] = typeof entry === 'string' ? [entry] : entry;
+    const [cert, key] = await Promise.all([readPem(folder, certFile), readPem(folder, keyFile)]);
+    return { cert, key };
   });
-  return (await Promise.all(texts)).filter((text) => text !== '');
+  return (await Promise.all(pairs)).filter(({ cert, key }) => cert !== '' && key !== '');
+}
+
+/** Empty when it cannot be read. */
+async function readPem(folder: string, file: string): Promise<string> {
+  const real = path.resolve(folder, file);
+  try {
+    return (await fs.stat(real)).size > PEM_BYTES_MAX ? '' : await fs.readFile(real, 'utf8');
+  } catch {
+    return '';
+  }
 }

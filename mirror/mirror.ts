@@ -39,6 +39,7 @@ import { createLocalContent, type LocalContent } from './transfer/local-content.
 import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
 import { createTransfer, type Transfer } from './transfer/transfer.ts';
 import { createUrlAsker } from './upstream/ask-url.ts';
+import type { ProxyEnv } from './upstream/proxy-env.ts';
 import { createRegistryClient } from './upstream/registry-client.ts';
 
 export interface MirrorDeps {
@@ -75,6 +76,8 @@ export interface MirrorOptions {
   /** Empty for all. */
   readonly registries: readonly ConfiguredRegistry[];
   readonly privateImages: PrivateImages;
+  /** How registries are asked; nobody else is. */
+  readonly proxy: ProxyEnv;
   readonly router: 'one-hop' | 'kad';
   readonly zone: string | undefined;
 }
@@ -137,7 +140,7 @@ async function buildParts(
     random,
     inherit,
   });
-  const urls = createUrlAsker();
+  const urls = createUrlAsker(options.proxy);
   const listed = options.registries.map(({ name }) => name);
   const access = createAccess(
     {

@@ -18,7 +18,8 @@ const INTRODUCTION = `# Settings
 <!-- Made by \`npm run docs\` from common/config/settings.ts; a test compares them. -->
 
 Each setting is a flag of \`miroir\`, an environment variable, and a key of an optional YAML file. A flag goes before a
-variable, a variable before the file, and the file before the default. An empty variable counts as unset.
+variable, a variable before the file, and the file before the default. An empty variable counts as unset. A mirror and an agent also
+read \`HTTPS_PROXY\`, \`HTTP_PROXY\` and \`NO_PROXY\`, as other programs do: how registries are asked.
 
 The file is named by \`--config\` or \`${CONFIG_VARIABLE}\`. It is one mapping of keys to texts; lists may be texts with commas or YAML
 sequences. One file may serve all commands: each takes its own settings from it. A key that no command knows is a mistake.

@@ -30,7 +30,7 @@ async function start(t: TestContext, waitForMirrorMs: number) {
   fs.writeFileSync(tokenFile, 'first\n');
   const [registry, health, mirror] = await Promise.all([freePort(), freePort(), freePort()]);
   const at = (port: number) => ({ host: '127.0.0.1', port });
-  const where = { defaultRegistry: 'hub.example' as Registry, certsDir: folder, registries: [] };
+  const where = { defaultRegistry: 'hub.example' as Registry, certsDir: folder, registries: [], proxy: {} };
   const options = { ...where, answerTags: true, waitForMirrorMs, tokenFile };
   const agent = createAgent(
     { log: silentLogger },

@@ -9,6 +9,7 @@ import type { Logger } from '../../common/log.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import { type FindUpstreamOptions, findUpstream } from '../../containerd/find-upstream.ts';
 import { createUrlAsker } from '../upstream/ask-url.ts';
+import type { ProxyEnv } from '../upstream/proxy-env.ts';
 import { createRegistryReader } from '../upstream/registry-reader.ts';
 import { createFront, createFrontMetrics } from './front.ts';
 import { createMirrorClient, type MirrorClient } from './mirror-client.ts';
@@ -27,6 +28,8 @@ export interface AgentOptions extends FindUpstreamOptions {
   readonly defaultRegistry: Registry;
   readonly answerTags: boolean;
   readonly waitForMirrorMs: number;
+  /** How registries are asked. */
+  readonly proxy: ProxyEnv;
 }
 
 /** Between two looks for a mirror that is not there yet. */
@@ -40,7 +43,7 @@ export function createAgent({ log }: AgentDeps, options: AgentOptions): Componen
     const token = async () => (await readFile(options.tokenFile, 'utf8')).trim();
     const mirror = createMirrorClient({ token, log, now: () => performance.now() }, { mirror: options.mirror });
     yield closing(() => mirror.close());
-    const urls = createUrlAsker();
+    const urls = createUrlAsker(options.proxy);
     yield closing(() => urls.close());
     const registry = createRegistryReader({ urls, findUpstream: (name) => findUpstream(options, name) });
     yield createFront(

@@ -35,7 +35,7 @@ async function startFront(
     { mirror, ...(headTimeoutMs !== undefined && { headTimeoutMs }) },
   );
   const urls = createUrlAsker();
-  const upstream = { url: `http://${formatHostPort(registry)}/v2`, ca: [], isVerified: true };
+  const upstream = { url: `http://${formatHostPort(registry)}/v2`, ca: [], client: [], isVerified: true };
   const front = createFront(
     {
       mirror: client,

@@ -92,7 +92,7 @@ async function get(
     urls.close();
     client.close();
   });
-  const upstream = { url: `http://127.0.0.1:${registry.address.port}/v2`, ca: [], isVerified: true };
+  const upstream = { url: `http://127.0.0.1:${registry.address.port}/v2`, ca: [], client: [], isVerified: true };
   const from: string[] = [];
   const deps = {
     mirror: client,

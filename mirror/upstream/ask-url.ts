@@ -2,6 +2,11 @@ import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import https from 'node:https';
 import tls from 'node:tls';
 import { MiroirError } from '../../common/errors.ts';
+import type { Upstream } from '../../containerd/find-upstream.ts';
+import type { ProxyEnv } from './proxy-env.ts';
+
+/** How a server is known, and who asks it. */
+export type Trust = Omit<Upstream, 'url'>;
 
 export interface UrlAnswer {
   readonly status: number;
@@ -10,12 +15,9 @@ export interface UrlAnswer {
   readonly body: string;
 }
 
-export interface UrlQuestion {
+export interface UrlQuestion extends Trust {
   readonly method: 'GET' | 'HEAD';
   readonly headers: Readonly<Record<string, string>>;
-  /** Authorities besides the usual ones, in PEM. */
-  readonly ca: readonly string[];
-  readonly isVerified: boolean;
 }
 
 /** Asks one URL, and follows nowhere. */
@@ -35,8 +37,9 @@ const HEADER_BYTES_MAX = 16 * 1024;
 const IDLE_MS = 5000;
 const CONNECTIONS_MAX = 16;
 
-export function createUrlAsker(): UrlAsker {
-  const options = { keepAlive: true, maxFreeSockets: CONNECTIONS_MAX, timeout: IDLE_MS };
+/** Without a proxy, unless one is given. */
+export function createUrlAsker(proxyEnv: ProxyEnv = {}): UrlAsker {
+  const options = { keepAlive: true, maxFreeSockets: CONNECTIONS_MAX, timeout: IDLE_MS, proxyEnv: { ...proxyEnv } };
   const agents = { http: new http.Agent(options), https: new https.Agent(options) };
   return {
     ask: (url, question, signal) =>
@@ -69,7 +72,7 @@ async function orUnavailable<T>(url: URL, asked: () => Promise<T>): Promise<T> {
 function send(
   agents: Agents,
   url: URL,
-  { method, headers, ca, isVerified }: UrlQuestion,
+  { method, headers, ca, client, isVerified }: UrlQuestion,
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
@@ -77,6 +80,7 @@ function send(
   const trust = {
     rejectUnauthorized: isVerified,
     ...(ca.length > 0 && { ca: [...tls.rootCertificates, ...ca] }),
+    ...(client.length > 0 && { cert: client.map(({ cert }) => cert), key: client.map(({ key }) => key) }),
   };
   const request =
     url.protocol === 'https:'

@@ -1,6 +1,6 @@
 import type { Repository } from '../../common/oci/reference.ts';
-import type { UrlAsker } from './ask-url.ts';
-import { isSafe, type Trust } from './follow.ts';
+import type { Trust, UrlAsker } from './ask-url.ts';
+import { isSafe } from './follow.ts';
 import { cannotTell, outage } from './outage.ts';
 import type { Challenge } from './parse-challenge.ts';
 
@@ -26,7 +26,7 @@ export async function buyToken(
   if (params['service'] !== undefined) realm.searchParams.set('service', params['service']);
   realm.searchParams.set('scope', params['scope'] ?? `repository:${repository}:pull`);
   const headers = { accept: 'application/json', ...(authorization !== undefined && { authorization }) };
-  const seller = realm.origin === target.origin ? trust : { ca: trust.ca, isVerified: true };
+  const seller = realm.origin === target.origin ? trust : { ...trust, isVerified: true };
   const answer = await urls.ask(realm, { method: 'GET', headers, ...seller }, signal);
   if (answer.status !== 200) return cannotTell(answer) ? outage(realm, answer) : undefined;
   return parseToken(answer.body);

@@ -1,10 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Registry } from '../../common/oci/reference.ts';
 import type { Upstream } from '../../containerd/find-upstream.ts';
-import type { UrlQuestion } from './ask-url.ts';
+import type { Trust, UrlQuestion } from './ask-url.ts';
 import { unavailable } from './outage.ts';
-
-export type Trust = Omit<Upstream, 'url'>;
 
 /** Throws ERR_REGISTRY_UNAVAILABLE where nobody can say. */
 export async function locate(
@@ -20,7 +18,7 @@ export async function locate(
 
 /** From a name that stands for registries in many places to one of them, and from there to where its content is. */
 const REDIRECTS_MAX = 4;
-const VERIFIED = { ca: [], isVerified: true };
+const VERIFIED = { ca: [], client: [], isVerified: true };
 
 interface Followable {
   readonly status: number;

@@ -52,7 +52,7 @@ function ask(t: TestContext, url: string) {
   const client = createRegistryClient({
     urls,
     now: () => 0,
-    findUpstream: async () => ({ url: `${url}/v2`, ca: [], isVerified: true }),
+    findUpstream: async () => ({ url: `${url}/v2`, ca: [], client: [], isVerified: true }),
   });
   const signal = AbortSignal.timeout(5000);
   return {

@@ -39,7 +39,7 @@ async function read(t: TestContext, url: string, authorization?: string, part: P
   t.after(() => urls.close());
   const reader = createRegistryReader({
     urls,
-    findUpstream: async () => ({ url: `${url}/v2`, ca: [], isVerified: true }),
+    findUpstream: async () => ({ url: `${url}/v2`, ca: [], client: [], isVerified: true }),
   });
   const got = await reader.read(BLOB, part, authorization, AbortSignal.timeout(5000));
   return got && { skip: got.skip, text: await text(got.body) };

@@ -2,9 +2,9 @@ import type { IncomingMessage } from 'node:http';
 import { hasCode } from '../../common/errors.ts';
 import type { Registry } from '../../common/oci/reference.ts';
 import type { Upstream } from '../../containerd/find-upstream.ts';
-import type { UrlAsker, UrlQuestion } from './ask-url.ts';
+import type { Trust, UrlAsker, UrlQuestion } from './ask-url.ts';
 import { buyToken } from './buy-token.ts';
-import { follow, isRedirect, locate, type Trust } from './follow.ts';
+import { follow, isRedirect, locate } from './follow.ts';
 import { parseChallenges } from './parse-challenge.ts';
 import { ACCEPT, type AskedContent } from './registry-client.ts';
 
