@@ -255,7 +255,8 @@ export function runRelay(
   ): Chunk => {
     if (action.part !== undefined) return (pace.early() as Early).take(action.part);
     const { bytes, release } = chunk as Chunk;
-    return { bytes: bytes.subarray(0, action.byteCount), release };
+    const isWhole = (action.byteCount ?? bytes.length) === bytes.length;
+    return isWhole ? (chunk as Chunk) : { bytes: bytes.subarray(0, action.byteCount), release };
   };
 
   const store = (attempt: number, { bytes, release }: Chunk) => {
