@@ -52,11 +52,7 @@ export function fasterPeer(
   candidates: readonly Provider[],
   standing: (provider: Provider) => Standing,
 ): Provider | undefined {
-  const [best] = candidates
-    .map((provider) => ({ provider, ...standing(provider) }))
-    .filter(isAble)
-    .sort((a, b) => likelyRate(b) - likelyRate(a));
-  return best !== undefined && likelyRate(best) > bytesPerSecond * FASTER_FACTOR ? best.provider : undefined;
+  return fastest(candidates, standing, (one) => likelyRate(one) > bytesPerSecond * FASTER_FACTOR);
 }
 
 /** Who of those that have it may send in turns with one that is slow: the likely fastest that sends this node nothing, and is not much slower. */
@@ -65,9 +61,18 @@ export function secondPeer(
   candidates: readonly Provider[],
   standing: (provider: Provider) => Standing,
 ): Provider | undefined {
+  const mayHelp = (one: Standing) => one.inFlight === 0 && likelyRate(one) * FASTER_FACTOR > bytesPerSecond;
+  return fastest(candidates, standing, mayHelp);
+}
+
+function fastest(
+  candidates: readonly Provider[],
+  standing: (provider: Provider) => Standing,
+  isWanted: (one: Standing) => boolean,
+): Provider | undefined {
   const [best] = candidates
     .map((provider) => ({ provider, ...standing(provider) }))
-    .filter((one) => isAble(one) && one.inFlight === 0 && likelyRate(one) * FASTER_FACTOR > bytesPerSecond)
+    .filter((one) => isAble(one) && isWanted(one))
     .sort((a, b) => likelyRate(b) - likelyRate(a));
   return best?.provider;
 }
