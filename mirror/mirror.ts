@@ -26,6 +26,7 @@ import { createMirrorMetrics } from './metrics.ts';
 import { createNodeVerdict, createNodeVerdictMetrics, type NodeVerdict } from './node-verdict.ts';
 import { createPeerClient } from './peers/client.ts';
 import { createPeersMetrics } from './peers/metrics.ts';
+import { createRecords } from './peers/records.ts';
 import { createPeerServer } from './peers/server.ts';
 import { createReceiving } from './receiving.ts';
 import { createPodServer, createRegistryServer, type PodServerDeps } from './registry/server.ts';
@@ -35,6 +36,7 @@ import { createInheritedTags } from './store/inherited-tags.ts';
 import { createMembership, type MembershipList, resolveHost } from './swarm/membership.ts';
 import type { Router } from './swarm/router.ts';
 import { createBufferPool } from './transfer/buffer-pool.ts';
+import { createKernelCopy } from './transfer/kernel-copy.ts';
 import { createLocalContent, type LocalContent } from './transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
 import { createTransfer, type Transfer } from './transfer/transfer.ts';
@@ -124,9 +126,17 @@ async function buildParts(
   const { store, inherit } = createInheritedTags({ store: containerd, now });
   const local = createLocalContent({ store, now });
   const pool = createBufferPool({ bytesMax: POOL_BYTES });
+  const kernelCopy = createKernelCopy();
+  const records = createRecords();
+  if (kernelCopy === undefined || !records.cipher.isNative) {
+    log.warn('This Node cannot call the C library or OpenSSL: sending content takes more of the processor', {
+      node: process.version,
+      fix: 'run the mirror with the Node of its image, or of package.json',
+    });
+  }
   const load = createLoad();
   const router = await createRouter({ log, random, keys, metrics }, options);
-  const peerClient = createPeerClient({ pool, now }, { keys, encryption });
+  const peerClient = createPeerClient({ pool, records, now }, { keys, encryption });
   const transferMetrics = createTransferMetrics(metrics);
   const transfer: Transfer = createTransfer({
     store,
@@ -134,6 +144,7 @@ async function buildParts(
     router,
     client: peerClient,
     pool,
+    kernelCopy,
     log,
     metrics: transferMetrics,
     now,
@@ -158,6 +169,8 @@ async function buildParts(
       store,
       local,
       pool,
+      kernelCopy,
+      records,
       log,
       metrics: createPeersMetrics(metrics),
       now,

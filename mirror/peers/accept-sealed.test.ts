@@ -5,13 +5,23 @@ import net from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { acceptSealed } from './accept-sealed.ts';
-import { createSealer, deriveSealingKeys, SEALING_NONCE_BYTES, type Seal } from './sealing.ts';
+import { createRecordCipher } from './record-cipher.ts';
+import { createRecords } from './records.ts';
+import { createSealer, deriveSealingKeys, recordLength, SEALING_NONCE_BYTES, type Seal } from './sealing.ts';
 import { HELLO, SESSION_ID_BYTES } from './sessions.ts';
 
 const SECRET = randomBytes(32);
 
+function sealRecord(seal: Seal, text: Uint8Array): Buffer {
+  const record = Buffer.alloc(recordLength(text.length));
+  seal(text, record);
+  return record;
+}
+
 /** A sealed connection, from the server's side, and what a client seals with on the other. */
-async function connect(t: TestContext): Promise<{ stream: Duplex; client: net.Socket; seal: Seal }> {
+async function connect(
+  t: TestContext,
+): Promise<{ stream: Duplex; client: net.Socket; seal: (text: string) => Buffer }> {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const client = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
@@ -24,15 +34,20 @@ async function connect(t: TestContext): Promise<{ stream: Duplex; client: net.So
   });
   const clientNonce = randomBytes(SEALING_NONCE_BYTES);
   client.write(Buffer.concat([HELLO, Buffer.alloc(SESSION_ID_BYTES), clientNonce]));
-  const stream = await acceptSealed(socket, { begin: () => {}, secretOf: () => SECRET }, 5000);
+  const stream = await acceptSealed(
+    socket,
+    { sessions: { begin: () => {}, secretOf: () => SECRET }, records: createRecords() },
+    5000,
+  );
   assert.ok(typeof stream === 'object');
   const [serverNonce] = (await once(client, 'data')) as [Buffer];
-  return { stream, client, seal: createSealer(deriveSealingKeys(SECRET, clientNonce, serverNonce).client) };
+  const sealer = createSealer(createRecordCipher(), deriveSealingKeys(SECRET, clientNonce, serverNonce).client);
+  return { stream, client, seal: (text) => sealRecord(sealer, Buffer.from(text)) };
 }
 
 test('what a client seals is read', async (t) => {
   const { stream, client, seal } = await connect(t);
-  client.write(Buffer.concat([...seal(Buffer.from('GET ')), ...seal(Buffer.from('/v2/'))]));
+  client.write(Buffer.concat([seal('GET '), seal('/v2/')]));
 
   let text = '';
   for await (const bytes of stream) {
@@ -50,7 +65,7 @@ for (const { what, spoil } of [
   test(`a record that ${what} ends the connection`, async (t) => {
     const { stream, client, seal } = await connect(t);
     stream.on('error', () => {}).resume();
-    client.write(spoil(Buffer.concat(seal(Buffer.from('GET /v2/')))));
+    client.write(spoil(seal('GET /v2/')));
 
     await once(client, 'close');
 

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { MiroirError } from '../../common/errors.ts';
-import { free } from '../../common/own-memory.ts';
+import type { Records } from './records.ts';
 import {
   createOpener,
   createSealer,
@@ -11,6 +11,7 @@ import {
   RECORD_HEADER_BYTES,
   RECORD_TEXT_BYTES_MAX,
   recordBytes,
+  recordLength,
   SEALING_NONCE_BYTES,
   type Seal,
 } from './sealing.ts';
@@ -19,6 +20,11 @@ import { HELLO, SESSION_ID_BYTES, type Sessions } from './sessions.ts';
 /** Requests are small: a client that seals more at once is none of ours. */
 const REQUEST_TEXT_BYTES_MAX = 16 * 1024;
 
+export interface AcceptSealedDeps {
+  readonly sessions: Sessions;
+  readonly records: Records;
+}
+
 /**
  * The server's side of a sealed connection (see sessions.ts): resolves with what HTTP reads and writes, or with `tls` for a
  * connection that begins otherwise, with nothing taken from it, or `forgotten` when there is no such session, which its client
@@ -26,7 +32,7 @@ const REQUEST_TEXT_BYTES_MAX = 16 * 1024;
  */
 export async function acceptSealed(
   socket: Socket,
-  sessions: Sessions,
+  { sessions, records }: AcceptSealedDeps,
   timeoutMs: number,
 ): Promise<Duplex | 'tls' | 'forgotten'> {
   const helloBytes = HELLO.length + SESSION_ID_BYTES + SEALING_NONCE_BYTES;
@@ -38,7 +44,11 @@ export async function acceptSealed(
   const nonce = randomBytes(SEALING_NONCE_BYTES);
   const keys = deriveSealingKeys(secret, hello.subarray(helloBytes - SEALING_NONCE_BYTES), nonce);
   socket.write(nonce);
-  return createSealedStream(socket, createSealer(keys.server), createOpener(keys.client));
+  return createSealedStream(socket, {
+    records,
+    seal: createSealer(records.cipher, keys.server),
+    open: createOpener(records.cipher, keys.client),
+  });
 }
 
 /** Reads a hello and no further; what is none is put back. */
@@ -72,7 +82,10 @@ function readHello(socket: Socket, byteCount: number, timeoutMs: number): Promis
 }
 
 /** What is written into it is sealed on `socket`; what is read was opened. It ends, and breaks, with the socket. */
-function createSealedStream(socket: Socket, seal: Seal, open: Open): Duplex {
+function createSealedStream(
+  socket: Socket,
+  { records, seal, open }: { readonly records: Records; readonly seal: Seal; readonly open: Open },
+): Duplex {
   let received: Buffer = Buffer.alloc(0);
   const take = (bytes: Buffer) => {
     received = received.length === 0 ? bytes : Buffer.concat([received, bytes]);
@@ -97,10 +110,12 @@ function createSealedStream(socket: Socket, seal: Seal, open: Open): Duplex {
       socket.cork();
       for (let start = 0; start < bytes.length; start += RECORD_TEXT_BYTES_MAX) {
         const end = Math.min(bytes.length, start + RECORD_TEXT_BYTES_MAX);
-        const [header, sealed, tag] = seal(bytes.subarray(start, end));
-        socket.write(header);
-        socket.write(sealed, () => free(sealed));
-        socket.write(tag, end === bytes.length ? written : undefined);
+        const { bytes: record, give } = records.lend(recordLength(end - start));
+        seal(bytes.subarray(start, end), record);
+        socket.write(record, (error) => {
+          give();
+          if (end === bytes.length) written(error);
+        });
       }
       socket.uncork();
     },

@@ -9,10 +9,12 @@ import type { BodyReceiver, ContentRequest, PeerBody, PeerClient, PeerHead } fro
 import { type ConnectionLimits, createPeerConnection, type PeerConnection } from './connection.ts';
 import { createDial } from './dial.ts';
 import { keyIdentity, peerKeys } from './proof.ts';
+import type { Records } from './records.ts';
 import type { ResponseHead } from './response-head.ts';
 
 export interface PeerClientDeps {
   readonly pool: BufferPool;
+  readonly records: Records;
   readonly now: () => number;
 }
 
@@ -60,7 +62,7 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
   const [key] = options.keys;
   if (key === undefined) throw new Error('a peer client needs a swarm key');
   const identity = keyIdentity(key);
-  const dial = createDial({
+  const dial = createDial(deps.records, {
     identity,
     key: peerKeys([key]).get(identity) as Uint8Array,
     encryption: options.encryption,

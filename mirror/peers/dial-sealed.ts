@@ -7,7 +7,8 @@ import { inOwnMemory } from '../../common/own-memory.ts';
 import type { PeerReader, PeerSocket } from './connection.ts';
 import { firstOf, ready } from './ready.ts';
 import { createRecordReader } from './record-reader.ts';
-import { createOpener, createSealer, deriveSealingKeys, SEALING_NONCE_BYTES } from './sealing.ts';
+import type { Records } from './records.ts';
+import { createOpener, createSealer, deriveSealingKeys, recordLength, SEALING_NONCE_BYTES } from './sealing.ts';
 import { exportSecret, HELLO, SESSION_ID_BYTES, SESSION_PROTOCOL } from './sessions.ts';
 
 /** TLS 1.3 with an external pre-shared key: no certificates, forward secrecy all the same. */
@@ -35,7 +36,7 @@ interface Session {
 type SealedDial = (target: HostPort, reader: PeerReader, signal: AbortSignal) => Promise<PeerSocket>;
 
 /** The client's side of sealed connections (see sessions.ts). A session with a peer serves all connections to it. */
-export function createSealedDial(options: SealedDialOptions): SealedDial {
+export function createSealedDial(records: Records, options: SealedDialOptions): SealedDial {
   const sessions = new Map<string, Session>();
 
   const begin = async (target: HostPort, signal: AbortSignal): Promise<Session> => {
@@ -46,16 +47,19 @@ export function createSealedDial(options: SealedDialOptions): SealedDial {
     return session;
   };
 
+  const connect = (session: Session, target: HostPort, reader: PeerReader, signal: AbortSignal) =>
+    openConnection({ records, timeoutMs: options.timeoutMs }, session, target, reader, signal);
+
   return async (target, reader, signal) => {
     const known = sessions.get(formatHostPort(target));
-    if (known === undefined) return connect(target, options, await begin(target, signal), reader, signal);
+    if (known === undefined) return connect(await begin(target, signal), target, reader, signal);
     try {
-      return await connect(target, options, known, reader, signal);
+      return await connect(known, target, reader, signal);
     } catch (error) {
       // It may have been started again, or was there for an hour.
       if (signal.aborted) throw error;
       if (sessions.get(formatHostPort(target)) === known) sessions.delete(formatHostPort(target));
-      return connect(target, options, await begin(target, signal), reader, signal);
+      return connect(await begin(target, signal), target, reader, signal);
     }
   };
 }
@@ -93,31 +97,34 @@ function readBytes(socket: net.Socket, byteCount: number): Promise<Buffer> {
   });
 }
 
-async function connect(
-  target: HostPort,
-  { timeoutMs }: SealedDialOptions,
+async function openConnection(
+  { records, timeoutMs }: { readonly records: Records; readonly timeoutMs: number },
   { id, secret }: Session,
+  target: HostPort,
   reader: PeerReader,
   signal: AbortSignal,
 ): Promise<PeerSocket> {
   const clientNonce = randomBytes(SEALING_NONCE_BYTES);
   const greeted = Promise.withResolvers<Buffer>();
-  const records = createRecordReader(SEALING_NONCE_BYTES, {
+  const incoming = createRecordReader(records, SEALING_NONCE_BYTES, {
     first: greeted.resolve,
     text: (bytes, give) => reader.take(bytes, give),
     progress: (byteCount) => reader.progress(byteCount),
     broken: (problem) => socket.destroy(new Error(problem)),
   });
-  const socket = net.connect({ ...target, noDelay: true, onread: records.onread });
+  const socket = net.connect({ ...target, noDelay: true, onread: incoming.onread });
   await ready(socket, 'connect', timeoutMs, signal);
   socket.write(Buffer.concat([HELLO, id, clientNonce]));
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
   const keys = deriveSealingKeys(secret, clientNonce, await firstOf(socket, greeted.promise, deadline));
-  records.open(createOpener(keys.server));
-  const seal = createSealer(keys.client);
+  incoming.open(createOpener(records.cipher, keys.server));
+  const seal = createSealer(records.cipher, keys.client);
   return {
     write: (text) => {
-      socket.write(Buffer.concat(seal(Buffer.from(text))));
+      const bytes = Buffer.from(text);
+      const record = Buffer.alloc(recordLength(bytes.length));
+      seal(bytes, record);
+      socket.write(record);
     },
     resume: () => socket.resume(),
     destroy: () => socket.destroy(),

@@ -5,6 +5,7 @@ import type { PeerReader, PeerSocket } from './connection.ts';
 import { createSealedDial } from './dial-sealed.ts';
 import { createNonce, isProof, PROOF_LINE_BYTES_MAX, parseChallenge, prove } from './proof.ts';
 import { firstOf, ready } from './ready.ts';
+import type { Records } from './records.ts';
 
 export interface DialOptions {
   readonly identity: string;
@@ -20,8 +21,8 @@ export interface DialOptions {
  */
 export type Dial = (address: string, reader: PeerReader, signal: AbortSignal) => Promise<PeerSocket>;
 
-export function createDial(options: DialOptions): Dial {
-  const dialSealed = createSealedDial(options);
+export function createDial(records: Records, options: DialOptions): Dial {
+  const dialSealed = createSealedDial(records, options);
   return async (address, reader, signal) => {
     const target = parsePeerAddress(address);
     if (target === undefined) throw new MiroirError('ERR_PEER_UNAVAILABLE', 'the peer has no valid address');

@@ -14,6 +14,7 @@ import { acceptProof } from './accept.ts';
 import { acceptSealed } from './accept-sealed.ts';
 import { TLS_OPTIONS } from './dial-sealed.ts';
 import { peerKeys } from './proof.ts';
+import { createRecords } from './records.ts';
 import { createSessions, SESSION_PROTOCOL } from './sessions.ts';
 
 /** More than what is kept and verified before the client gets any. */
@@ -339,10 +340,10 @@ async function startHostilePeer(
       if (digest !== undefined) answer({ digest, socket: stream });
     });
   };
-  const sessions = createSessions(Date.now);
+  const sealed = { sessions: createSessions(Date.now), records: createRecords() };
   const tlsServer = tls.createServer(
     { ...TLS_OPTIONS, ALPNProtocols: [SESSION_PROTOCOL], pskCallback: (_socket, identity) => keyOf(identity) },
-    (socket) => sessions.begin(socket),
+    (socket) => sealed.sessions.begin(socket),
   );
   const accept = async (socket: Socket) => {
     try {
@@ -350,7 +351,7 @@ async function startHostilePeer(
         await acceptProof(socket, keyOf, 5000);
         return listen(socket);
       }
-      const stream = await acceptSealed(socket, sessions, 5000);
+      const stream = await acceptSealed(socket, sealed, 5000);
       if (stream === 'tls') tlsServer.emit('connection', socket);
       else if (stream === 'forgotten') socket.destroy();
       else listen(stream);
@@ -371,9 +372,8 @@ async function startHostilePeer(
   });
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
   const router = createMemoryRouter({ hub }, { peerId: 'hostile', address });
-  const signal = AbortSignal.timeout(5000);
-  await router.start(signal);
-  await router.advertise([{ key: digestKey(digestOfLarge()) }], signal);
+  await router.start(AbortSignal.timeout(5000));
+  await router.advertise([{ key: digestKey(digestOfLarge()) }], AbortSignal.timeout(5000));
   return digestOfLarge();
 }
 

@@ -1,12 +1,6 @@
 import type { OnReadOpts } from 'node:net';
-import { free } from '../../common/own-memory.ts';
-import { type Open, RECORD_HEADER_BYTES, RECORD_TAG_BYTES, RECORD_TEXT_BYTES_MAX, recordBytes } from './sealing.ts';
-
-/** Heads, and what else is small, are read into this. */
-const SMALL_BYTES = 16 * 1024;
-
-/** A large record and the header of the next. */
-const LARGE_BYTES = RECORD_TEXT_BYTES_MAX + 2 * 1024;
+import type { Lent, Records } from './records.ts';
+import { type Open, RECORD_HEADER_BYTES, RECORD_TAG_BYTES, recordBytes } from './sealing.ts';
 
 export interface RecordReaderEvents {
   /** The bytes before the first record. */
@@ -26,26 +20,25 @@ export interface RecordReader {
   open(opener: Open): void;
 }
 
-/** Reads records from a socket, each into the same memory, in as few pieces as the kernel has them. */
-export function createRecordReader(firstBytes: number, events: RecordReaderEvents): RecordReader {
-  const small = new Uint8Array(SMALL_BYTES);
-  let large: Uint8Array | undefined;
+/** Reads records from a socket, each into memory of its own, where it is opened too, in as few pieces as the kernel has them. */
+export function createRecordReader(records: Records, firstBytes: number, events: RecordReaderEvents): RecordReader {
+  /** What comes before and between records. */
+  const between = new Uint8Array(Math.max(firstBytes, RECORD_HEADER_BYTES));
+  let lent: Lent | undefined;
   const header = new Uint8Array(RECORD_HEADER_BYTES);
   let opener: Open | undefined;
   let isFirst = true;
   /** Of the record that is being read, with its tag; 0 before its header is there. */
   let wanted = 0;
-  let target: Uint8Array = small.subarray(0, firstBytes);
+  let target: Uint8Array = between.subarray(0, firstBytes);
   let filled = 0;
 
   /** What follows a header, and the header behind that. */
   const expect = (byteCount: number) => {
     wanted = byteCount;
     filled = 0;
-    const isLarge = byteCount + RECORD_HEADER_BYTES > SMALL_BYTES;
-    if (isLarge) large ??= new Uint8Array(LARGE_BYTES);
-    else large = undefined; // The end of a body, or none: an idle connection is small.
-    target = ((isLarge ? large : small) as Uint8Array).subarray(0, byteCount + RECORD_HEADER_BYTES);
+    lent = records.lend(byteCount + RECORD_HEADER_BYTES);
+    target = lent.bytes;
   };
 
   const filledText = () => Math.min(filled, wanted - RECORD_TAG_BYTES);
@@ -67,14 +60,15 @@ export function createRecordReader(firstBytes: number, events: RecordReaderEvent
       events.broken('a record is not sealed by the peer');
       return false;
     }
-    const behind = target.subarray(wanted, filled);
-    const mayGoOn = events.text(text, () => free(text));
-    if (behind.length === RECORD_HEADER_BYTES) return takeHeader(behind) && mayGoOn;
-    small.set(behind);
-    target = small.subarray(0, RECORD_HEADER_BYTES);
+    const { give } = lent as Lent;
+    // Its memory may be lent to somebody else as soon as the text is given back.
+    const behind = between.subarray(0, filled - wanted);
+    behind.set(target.subarray(wanted, filled));
+    target = between.subarray(0, RECORD_HEADER_BYTES);
     filled = behind.length;
     wanted = 0;
-    return mayGoOn;
+    const mayGoOn = events.text(text, give);
+    return behind.length < RECORD_HEADER_BYTES ? mayGoOn : takeHeader(behind) && mayGoOn;
   };
 
   const callback = (byteCount: number): boolean => {
@@ -85,7 +79,7 @@ export function createRecordReader(firstBytes: number, events: RecordReaderEvent
       if (filled < firstBytes) return true;
       isFirst = false;
       events.first(Buffer.from(target));
-      target = small.subarray(0, RECORD_HEADER_BYTES);
+      target = between.subarray(0, RECORD_HEADER_BYTES);
       filled = 0;
       return true;
     }

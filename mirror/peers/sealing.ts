@@ -1,4 +1,5 @@
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { hkdfSync } from 'node:crypto';
+import { CIPHER_KEY_BYTES, CIPHER_NONCE_BYTES, CIPHER_TAG_BYTES, type RecordCipher } from './record-cipher.ts';
 
 /**
  * What a sealed connection carries: records of AES-128-GCM, as TLS 1.3 has them, only larger. TLS allows 16 KiB a record
@@ -11,18 +12,14 @@ import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
  */
 export const RECORD_HEADER_BYTES = 4;
 export const RECORD_TEXT_BYTES_MAX = 256 * 1024;
-export const RECORD_TAG_BYTES = 16;
+export const RECORD_TAG_BYTES = CIPHER_TAG_BYTES;
 
 export const SEALING_NONCE_BYTES = 16;
-
-const CIPHER = 'aes-128-gcm';
-const KEY_BYTES = 16;
-const IV_BYTES = 12;
 
 /** Below the limit of RFC 8446, 5.5, for as many cipher blocks: 256 GiB in large records. Nobody keeps a connection so long. */
 const RECORDS_MAX = 2 ** 20;
 
-/** One direction's key: `KEY_BYTES` and `IV_BYTES`. */
+/** One direction's key, and what its nonces are made of. */
 type DirectionKey = Uint8Array;
 
 export interface SealingKeys {
@@ -35,58 +32,50 @@ export interface SealingKeys {
 export function deriveSealingKeys(secret: Uint8Array, clientNonce: Uint8Array, serverNonce: Uint8Array): SealingKeys {
   const salt = Buffer.concat([clientNonce, serverNonce]);
   const derive = (role: string) =>
-    Buffer.from(hkdfSync('sha256', secret, salt, `miroir sealed/1 ${role}`, KEY_BYTES + IV_BYTES));
+    Buffer.from(hkdfSync('sha256', secret, salt, `miroir sealed/1 ${role}`, CIPHER_KEY_BYTES + CIPHER_NONCE_BYTES));
   return { client: derive('client'), server: derive('server') };
 }
 
-/** Seals a text of at most `RECORD_TEXT_BYTES_MAX`: a record in its parts, each in memory of its own. */
-export type Seal = (text: Uint8Array) => readonly [header: Buffer, sealed: Buffer, tag: Buffer];
+/** How long the record of a text is. */
+export function recordLength(textBytes: number): number {
+  return RECORD_HEADER_BYTES + textBytes + RECORD_TAG_BYTES;
+}
 
-export function createSealer(key: DirectionKey): Seal {
-  const nonces = createNonces(key);
-  return (text) => {
-    const header = Buffer.allocUnsafe(RECORD_HEADER_BYTES);
-    header.writeUInt32BE(text.length);
-    const cipher = createCipheriv(CIPHER, key.subarray(0, KEY_BYTES), nonces()).setAAD(header);
-    const sealed = cipher.update(text);
-    cipher.final();
-    return [header, sealed, cipher.getAuthTag()];
+/** Seals a text of at most `RECORD_TEXT_BYTES_MAX` into a record of `recordLength`, in other memory than the text's. */
+export type Seal = (text: Uint8Array, record: Uint8Array) => void;
+
+export function createSealer(cipher: RecordCipher, directionKey: DirectionKey): Seal {
+  const { key, nextNonce } = splitKey(directionKey);
+  return (text, record) => {
+    const header = record.subarray(0, RECORD_HEADER_BYTES);
+    new DataView(header.buffer, header.byteOffset).setUint32(0, text.length);
+    cipher.seal({ key, nonce: nextNonce(), header }, text, record.subarray(RECORD_HEADER_BYTES));
   };
 }
 
 /** How many bytes follow a header; undefined when it announces more than a record may hold, or nothing. */
 export function recordBytes(header: Uint8Array, textBytesMax = RECORD_TEXT_BYTES_MAX): number | undefined {
-  const text = Buffer.from(header.buffer, header.byteOffset, RECORD_HEADER_BYTES).readUInt32BE();
+  const text = new DataView(header.buffer, header.byteOffset).getUint32(0);
   return text > 0 && text <= textBytesMax ? text + RECORD_TAG_BYTES : undefined;
 }
 
-/** Opens what followed a header: the text in memory of its own, or undefined when it is not what the other end sealed. */
-export type Open = (header: Uint8Array, record: Uint8Array) => Buffer | undefined;
+/** Opens what followed a header, where it is: the text, or undefined when it is not what the other end sealed. */
+export type Open = (header: Uint8Array, sealed: Uint8Array) => Uint8Array | undefined;
 
-export function createOpener(key: DirectionKey): Open {
-  const nonces = createNonces(key);
-  return (header, record) => {
-    const end = record.length - RECORD_TAG_BYTES;
-    const decipher = createDecipheriv(CIPHER, key.subarray(0, KEY_BYTES), nonces(), { authTagLength: RECORD_TAG_BYTES })
-      .setAAD(header)
-      .setAuthTag(record.subarray(end));
-    const text = decipher.update(record.subarray(0, end));
-    try {
-      decipher.final();
-    } catch {
-      return undefined;
-    }
-    return text;
-  };
+export function createOpener(cipher: RecordCipher, directionKey: DirectionKey): Open {
+  const { key, nextNonce } = splitKey(directionKey);
+  return (header, sealed) => cipher.open({ key, nonce: nextNonce(), header }, sealed);
 }
 
-function createNonces(key: DirectionKey): () => Buffer {
+function splitKey(directionKey: DirectionKey): { readonly key: Uint8Array; readonly nextNonce: () => Uint8Array } {
+  const first = directionKey.subarray(CIPHER_KEY_BYTES);
   let count = 0;
-  return () => {
+  const nextNonce = () => {
     if (count >= RECORDS_MAX) throw new Error('a sealed connection has sent all that its key allows');
-    const nonce = Buffer.from(key.subarray(KEY_BYTES));
-    nonce.writeUInt32BE((nonce.readUInt32BE(IV_BYTES - 4) ^ count) >>> 0, IV_BYTES - 4);
+    const nonce = Buffer.from(first);
+    nonce.writeUInt32BE((nonce.readUInt32BE(CIPHER_NONCE_BYTES - 4) ^ count) >>> 0, CIPHER_NONCE_BYTES - 4);
     count += 1;
     return nonce;
   };
+  return { key: directionKey.subarray(0, CIPHER_KEY_BYTES), nextNonce };
 }

@@ -14,6 +14,7 @@ import { createBufferPool } from '../transfer/buffer-pool.ts';
 import { createPeerClient } from './client.ts';
 import { TLS_OPTIONS } from './dial-sealed.ts';
 import { createNonce, keyIdentity, peerKeys, prove } from './proof.ts';
+import { createRecords } from './records.ts';
 import { SEALING_NONCE_BYTES } from './sealing.ts';
 import { HELLO } from './sessions.ts';
 
@@ -29,7 +30,10 @@ function start(t: TestContext, encryption: 'on' | 'off', access = OPEN_ACCESS): 
 
 function clientOf(t: TestContext, encryption: 'on' | 'off', keys: typeof TEST_KEYS) {
   const pool = createBufferPool({ bytesMax: 4 * 1024 * 1024 });
-  const client = createPeerClient({ pool, now: Date.now }, { keys, encryption, limits: { dialTimeoutMs: 3000 } });
+  const client = createPeerClient(
+    { pool, records: createRecords(), now: Date.now },
+    { keys, encryption, limits: { dialTimeoutMs: 3000 } },
+  );
   t.after(() => client.close());
   return client;
 }

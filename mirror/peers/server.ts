@@ -18,6 +18,7 @@ import { type OciPath, parseOciPath } from '../registry/oci-path.ts';
 import { refuseRequest } from '../registry/request-guard.ts';
 import type { Store } from '../store/store.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
+import type { KernelCopy } from '../transfer/kernel-copy.ts';
 import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
 import { createPace, type Pace, UNLIMITED } from '../transfer/pace.ts';
 import { type SendableFile, sendFile } from '../transfer/send-file.ts';
@@ -27,6 +28,7 @@ import { createAdmission } from './admission.ts';
 import { TLS_OPTIONS } from './dial-sealed.ts';
 import type { PeersMetrics } from './metrics.ts';
 import { peerKeys } from './proof.ts';
+import type { Records } from './records.ts';
 import { createSessions, SESSION_PROTOCOL } from './sessions.ts';
 import { createUploads, type UploadLimits, type Uploads } from './uploads.ts';
 
@@ -34,6 +36,8 @@ export interface PeerServerDeps {
   readonly store: Store;
   readonly local: LocalContent;
   readonly pool: BufferPool;
+  readonly records: Records;
+  readonly kernelCopy: KernelCopy | undefined;
   readonly log: Logger;
   readonly metrics: PeersMetrics;
   readonly now: () => number;
@@ -140,7 +144,7 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
       await acceptProof(socket, keyOf, REQUEST_TIMEOUT_MS);
       return () => connected?.call(server, socket);
     }
-    const stream = await acceptSealed(socket, sessions, REQUEST_TIMEOUT_MS);
+    const stream = await acceptSealed(socket, { sessions, records: deps.records }, REQUEST_TIMEOUT_MS);
     if (stream === 'tls') return () => connected?.call(server, socket);
     return stream === 'forgotten' ? () => socket.destroy() : () => secured?.call(server, stream);
   }
@@ -262,7 +266,7 @@ async function answerWithBlob(
     // Node sends the head with the first bytes, and these may be a while in coming.
     if (content.growth !== undefined) response.flushHeaders();
     const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
-    await sendFile({ pool: deps.pool, pace: deps.pace, failed }, content, body.range, body.sink);
+    await sendFile({ ...deps, failed }, content, body.range, body.sink);
     deps.metrics.sentBytes.inc(body.sink.takenBytes);
   } finally {
     upload?.();

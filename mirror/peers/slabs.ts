@@ -58,7 +58,7 @@ export function createSlabs({ lease, adoptedMax, freed }: SlabsDeps): Slabs {
     freed();
   };
 
-  const open = (buffer: Uint8Array): Slab => {
+  const open = (buffer: Buffer): Slab => {
     return { buffer, give: () => lease.give(buffer), filled: 0, flushed: 0, held: 0, isRetired: false };
   };
 

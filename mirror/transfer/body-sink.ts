@@ -1,4 +1,6 @@
 import type { ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 
 /** Where a body goes: the connection of a client that was sent a head with a Content-Length. */
 export interface BodySink {
@@ -11,6 +13,12 @@ export interface BodySink {
    * offset; a reset would make it fail the pull.
    */
   cut(): void;
+  /**
+   * Has `copy` send bytes by the descriptor of the client's socket, past this process, and answers what it did: how many it sent.
+   * 0, and `copy` is not called, before anything was written, and while what was written is on its way. Not there where this process
+   * encrypts what it sends.
+   */
+  direct?(copy: (socketFd: number) => number | undefined): number | undefined;
   /** Aborted when the client is gone. */
   readonly gone: AbortSignal;
 }
@@ -33,6 +41,14 @@ export function responseSink(response: ServerResponse): CountingSink {
   });
   if (response.destroyed) gone.abort();
   let takenBytes = 0;
+  let hasBegun = false;
+  const direct: BodySink['direct'] = (copy) => {
+    const fd = descriptorOf(response.socket);
+    if (!hasBegun || fd === undefined || response.destroyed || response.writableLength > 0) return 0;
+    const byteCount = copy(fd);
+    takenBytes += byteCount ?? 0;
+    return byteCount;
+  };
   return {
     get takenBytes() {
       return takenBytes;
@@ -41,6 +57,7 @@ export function responseSink(response: ServerResponse): CountingSink {
       takenBytes += bytes.length;
       let pending = true;
       const once = () => {
+        hasBegun = true;
         if (pending) written();
         pending = false;
       };
@@ -52,7 +69,15 @@ export function responseSink(response: ServerResponse): CountingSink {
     },
     cut: () => cutConnection(response),
     gone: gone.signal,
+    ...(descriptorOf(response.socket) !== undefined && { direct }),
   };
+}
+
+/** Node gives no name to the descriptor of a socket; this one is as old as its streams. */
+function descriptorOf(socket: Socket | null): number | undefined {
+  if (!(socket instanceof Socket) || socket instanceof TLSSocket) return undefined;
+  const { _handle: handle } = socket as { readonly _handle?: { readonly fd?: number } | null };
+  return handle?.fd !== undefined && handle.fd >= 0 ? handle.fd : undefined;
 }
 
 function cutConnection(response: ServerResponse): void {

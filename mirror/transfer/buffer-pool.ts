@@ -1,3 +1,5 @@
+import { createSpareMemory } from '../../common/spare-memory.ts';
+
 /** 1 MiB: twice the throughput of 64 KiB for half the CPU, and more buys little. */
 export const POOL_BUFFER_BYTES = 1024 * 1024;
 
@@ -9,9 +11,6 @@ const BUFFERS_WORKED_AHEAD_MAX = 12;
 
 /** What a transfer works with when the pool is used up: slower, but no client waits for another one to read on. */
 const SPARE_BUFFER_BYTES = 64 * 1024;
-
-/** Buffers that nobody used for so long are given back to the system: a mirror at rest is small. */
-const IDLE_MS = 10_000;
 
 export interface BufferPoolOptions {
   /** How much memory all transfers together may hold in pooled buffers. */
@@ -28,8 +27,8 @@ export interface BufferPool {
 /** One transfer's buffers. */
 export interface BufferLease {
   /** Undefined while all that this transfer may hold is out: `give` one back first. */
-  take(): Uint8Array | undefined;
-  give(buffer: Uint8Array): void;
+  take(): Buffer | undefined;
+  give(buffer: Buffer): void;
   /** Whether a buffer is taken and not given back. */
   readonly isOut: boolean;
   /** Called once, at the end. Buffers that are still out then may be given later, or never. */
@@ -42,29 +41,18 @@ function shareOf(holders: number): number {
 
 export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
   const buffersMax = Math.max(1, Math.floor(bytesMax / POOL_BUFFER_BYTES));
-  const free: Uint8Array[] = [];
+  const spare = createSpareMemory({ byteCount: POOL_BUFFER_BYTES, countMax: buffersMax });
   let out = 0;
   let holders = 0;
-  let isTrimming = false;
 
-  const trimLater = () => {
-    if (isTrimming) return;
-    isTrimming = true;
-    setTimeout(() => {
-      isTrimming = false;
-      free.pop();
-      if (free.length > 0) trimLater();
-    }, IDLE_MS / buffersMax).unref();
-  };
-
-  const acquire = (): Uint8Array | undefined => {
-    const buffer = free.pop() ?? (out < buffersMax ? Buffer.allocUnsafeSlow(POOL_BUFFER_BYTES) : undefined);
-    if (buffer !== undefined) out += 1;
-    return buffer;
+  const acquire = (): Buffer | undefined => {
+    if (out >= buffersMax) return undefined;
+    out += 1;
+    return spare.take();
   };
 
   const lease = (): BufferLease => {
-    const mine = new Set<Uint8Array>();
+    const mine = new Set<Buffer>();
     let closed = false;
     const take = () => {
       const isFirst = mine.size === 0;
@@ -74,13 +62,12 @@ export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
       if (isFirst) holders += 1;
       return buffer;
     };
-    const give = (buffer: Uint8Array) => {
+    const give = (buffer: Buffer) => {
       if (!mine.delete(buffer)) return;
       if (mine.size === 0) holders -= 1;
       if (buffer.length !== POOL_BUFFER_BYTES) return;
       out -= 1;
-      free.push(buffer);
-      trimLater();
+      spare.give(buffer);
     };
     const close = () => {
       closed = true;
@@ -102,7 +89,7 @@ export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
   return {
     lease,
     get heldBytes() {
-      return (out + free.length) * POOL_BUFFER_BYTES;
+      return (out + spare.count) * POOL_BUFFER_BYTES;
     },
   };
 }

@@ -4,6 +4,7 @@ import type { Digest } from '../../common/oci/digest.ts';
 import type { OpenContent } from '../store/store.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import type { KernelCopy } from './kernel-copy.ts';
 import type { RelayedContent } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
 
@@ -26,10 +27,14 @@ export interface FoundBlob extends FoundSize {
 
 interface LocalBlobDeps {
   readonly pool: BufferPool;
+  readonly kernelCopy: KernelCopy | undefined;
   readonly log: Logger;
 }
 
-export function localBlob({ pool, log }: LocalBlobDeps, { digest, sizeBytes, file }: OpenContent): FoundBlob {
+export function localBlob(
+  { pool, kernelCopy, log }: LocalBlobDeps,
+  { digest, sizeBytes, file }: OpenContent,
+): FoundBlob {
   const failed = (error: unknown) => log.warn('content could not be read to its end', { digest, error });
   return {
     digest,
@@ -37,7 +42,7 @@ export function localBlob({ pool, log }: LocalBlobDeps, { digest, sizeBytes, fil
     source: 'local',
     send: async (range, sink) => {
       try {
-        return await sendFile({ pool, failed }, { file }, range, sink);
+        return await sendFile({ pool, kernelCopy, failed }, { file }, range, sink);
       } finally {
         await file.close();
       }

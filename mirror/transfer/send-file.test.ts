@@ -9,10 +9,24 @@ import { type TestContext, test } from 'node:test';
 import { ask } from '../../test/conformance/oci-test-mirror.ts';
 import { responseSink } from './body-sink.ts';
 import { type BufferPool, createBufferPool, POOL_BUFFER_BYTES } from './buffer-pool.ts';
+import { createKernelCopy, type KernelCopy } from './kernel-copy.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
 
 /** More than the kernel takes in for a client that does not read. */
 const BYTES = randomBytes(16 * POOL_BUFFER_BYTES + 77);
+
+/** The ways to send: with the kernel's help, without, and where the kernel helps every now and then only. */
+const nativeCopy = createKernelCopy() as KernelCopy;
+let copyCount = 0;
+const WAYS: Readonly<Record<string, KernelCopy | undefined>> = {
+  'copied by the kernel': nativeCopy,
+  'read and written': undefined,
+  'copied at times': (...asked) => {
+    copyCount += 1;
+    if (copyCount % 3 === 1) return 0;
+    return copyCount % 3 === 2 ? undefined : nativeCopy(...asked);
+  },
+};
 
 interface Sender {
   readonly url: string;
@@ -22,7 +36,12 @@ interface Sender {
 }
 
 /** Serves a file that holds BYTES, and promises `promisedBytes` of it. */
-async function startSender(t: TestContext, promisedBytes: number, poolBytes = 8 * POOL_BUFFER_BYTES): Promise<Sender> {
+async function startSender(
+  t: TestContext,
+  kernelCopy: KernelCopy | undefined,
+  promisedBytes: number,
+  poolBytes = 8 * POOL_BUFFER_BYTES,
+): Promise<Sender> {
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'miroir-send-file-'));
   await fs.writeFile(path.join(folder, 'file'), BYTES);
   const pool = createBufferPool({ bytesMax: poolBytes });
@@ -33,7 +52,7 @@ async function startSender(t: TestContext, promisedBytes: number, poolBytes = 8 
       const file = await fs.open(path.join(folder, 'file'));
       try {
         response.writeHead(200, { 'Content-Length': promisedBytes });
-        const deps = { pool, failed: (problem: unknown) => problems.push(problem) };
+        const deps = { pool, kernelCopy, failed: (problem: unknown) => problems.push(problem) };
         return await sendFile(deps, { file }, { start: 0, end: promisedBytes }, responseSink(response));
       } finally {
         await file.close();
@@ -51,57 +70,59 @@ async function startSender(t: TestContext, promisedBytes: number, poolBytes = 8 
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, pool, problems, outcomes };
 }
 
-test('sends all of a file, and gives its buffers back', async (t) => {
-  const { url, pool, outcomes } = await startSender(t, BYTES.length);
+for (const [way, kernelCopy] of Object.entries(WAYS)) {
+  test(`${way}: sends all of a file, and gives its buffers back`, async (t) => {
+    const { url, pool, outcomes } = await startSender(t, kernelCopy, BYTES.length);
 
-  const answer = await ask(url);
+    const answer = await ask(url);
 
-  assert.ok(answer.body.equals(BYTES));
-  assert.equal(await outcomes[0], 'sent');
-  assert.ok(pool.heldBytes <= 3 * POOL_BUFFER_BYTES);
-});
+    assert.ok(answer.body.equals(BYTES));
+    assert.equal(await outcomes[0], 'sent');
+    assert.ok(pool.heldBytes <= 3 * POOL_BUFFER_BYTES);
+  });
 
-test('a file that ends early is followed by a FIN, with the rest owed and all that was read sent', async (t) => {
-  const { url, problems, outcomes } = await startSender(t, BYTES.length + 1000);
+  test(`${way}: a file that ends early is followed by a FIN, with the rest owed and all that was read sent`, async (t) => {
+    const { url, problems, outcomes } = await startSender(t, kernelCopy, BYTES.length + 1000);
 
-  const answer = await ask(url);
+    const answer = await ask(url);
 
-  assert.equal(answer.isShort, true);
-  assert.ok(answer.body.equals(BYTES));
-  assert.equal(await outcomes[0], 'short');
-  assert.equal(problems.length, 1);
-});
+    assert.equal(answer.isShort, true);
+    assert.ok(answer.body.equals(BYTES));
+    assert.equal(await outcomes[0], 'short');
+    assert.equal(problems.length, 1);
+  });
 
-test('a client that sent more than its request is not answered by a reset when the file ends early', async (t) => {
-  const { url } = await startSender(t, BYTES.length + 1000);
+  test(`${way}: a client that sent more than its request is not answered by a reset when the file ends early`, async (t) => {
+    const { url } = await startSender(t, kernelCopy, BYTES.length + 1000);
 
-  const answer = await ask(url, { headers: { Host: 'a\r\n\r\nGET / HTTP/1.1\r\nHost: a' } });
+    const answer = await ask(url, { headers: { Host: 'a\r\n\r\nGET / HTTP/1.1\r\nHost: a' } });
 
-  assert.equal(answer.isShort, true);
-  assert.ok(answer.body.equals(BYTES));
-});
+    assert.equal(answer.isShort, true);
+    assert.ok(answer.body.equals(BYTES));
+  });
 
-test('stops reading when the client leaves', async (t) => {
-  const { url, pool, outcomes } = await startSender(t, BYTES.length);
-  const socket = net.connect(Number(new URL(url).port), '127.0.0.1');
-  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-  await new Promise((resolve) => socket.once('readable', resolve));
+  test(`${way}: stops reading when the client leaves`, async (t) => {
+    const { url, pool, outcomes } = await startSender(t, kernelCopy, BYTES.length);
+    const socket = net.connect(Number(new URL(url).port), '127.0.0.1');
+    socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await new Promise((resolve) => socket.once('readable', resolve));
 
-  socket.resetAndDestroy();
+    socket.resetAndDestroy();
 
-  assert.equal(await outcomes[0], 'client-gone');
-  assert.ok(pool.heldBytes <= 3 * POOL_BUFFER_BYTES);
-});
+    assert.equal(await outcomes[0], 'client-gone');
+    assert.ok(pool.heldBytes <= 3 * POOL_BUFFER_BYTES);
+  });
 
-test('a client that does not read keeps none of the others waiting', async (t) => {
-  const { url, outcomes } = await startSender(t, BYTES.length, 2 * POOL_BUFFER_BYTES);
-  const stalled = net.connect(Number(new URL(url).port), '127.0.0.1');
-  stalled.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-  await new Promise((resolve) => stalled.once('readable', resolve));
+  test(`${way}: a client that does not read keeps none of the others waiting`, async (t) => {
+    const { url, outcomes } = await startSender(t, kernelCopy, BYTES.length, 2 * POOL_BUFFER_BYTES);
+    const stalled = net.connect(Number(new URL(url).port), '127.0.0.1');
+    stalled.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await new Promise((resolve) => stalled.once('readable', resolve));
 
-  const answers = await Promise.all([ask(url), ask(url), ask(url)]);
+    const answers = await Promise.all([ask(url), ask(url), ask(url)]);
 
-  assert.ok(answers.every(({ body }) => body.equals(BYTES)));
-  stalled.destroy();
-  assert.deepEqual(await Promise.all(outcomes), ['client-gone', 'sent', 'sent', 'sent']);
-});
+    assert.ok(answers.every(({ body }) => body.equals(BYTES)));
+    stalled.destroy();
+    assert.deepEqual(await Promise.all(outcomes), ['client-gone', 'sent', 'sent', 'sent']);
+  });
+}

@@ -1,7 +1,9 @@
 import type { FileHandle } from 'node:fs/promises';
+import { setImmediate as turn } from 'node:timers/promises';
 import type { ByteRange } from '../../common/http/range.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import type { KernelCopy } from './kernel-copy.ts';
 import { type Pace, UNLIMITED } from './pace.ts';
 
 /** How a body ended: whole; because the client left, which is normal; or short, with its end still owed. */
@@ -20,8 +22,19 @@ export interface SendableFile {
 /** A registry that sends nothing for this long, or a pull that hangs: others fetch it sooner than they wait. */
 const GROWTH_TIMEOUT_MS = 2_000;
 
+/** What the kernel is given to copy at once: half a millisecond, after which others have their turn. */
+const COPY_BYTES_MAX = 4 * 1024 * 1024;
+
+/** When the socket is full, so much is written, which tells when it is not. */
+const REFILL_BYTES = 16 * 1024;
+
+/** When the kernel cannot copy, so much is read and written before it is asked again. */
+const UNCOPIED_BYTES = 8 * 1024 * 1024;
+
 export interface SendFileDeps {
   readonly pool: BufferPool;
+  /** Undefined where the kernel cannot be asked. */
+  readonly kernelCopy?: KernelCopy | undefined;
   /** Without one, as fast as the client takes it. */
   readonly pace?: Pace;
   /** Told why a file could not be read to its end. */
@@ -29,11 +42,12 @@ export interface SendFileDeps {
 }
 
 /**
- * Sends a range of a file: positional reads into a few reused buffers, each read while the one before is being written.
- * Measured against streams it is 1.4 to 3 times as fast for half the CPU. Does not close the file.
+ * Sends a range of a file. The kernel copies it where nothing is to be done with the bytes; else positional reads go into a few
+ * reused buffers, each read while the one before is being written: 1.4 to 3 times as fast as streams, for half the CPU.
+ * Does not close the file.
  */
 export async function sendFile(
-  { pool, failed, pace = UNLIMITED }: SendFileDeps,
+  { pool, kernelCopy, failed, pace = UNLIMITED }: SendFileDeps,
   { file, growth }: SendableFile,
   { start, end }: ByteRange,
   sink: BodySink,
@@ -46,6 +60,10 @@ export async function sendFile(
     });
   const goneNow = () => wake();
   sink.gone.addEventListener('abort', goneNow, { once: true });
+  const isDirect = kernelCopy !== undefined && sink.direct !== undefined && pace === UNLIMITED;
+  /** From where on the kernel is to copy. */
+  let copyFrom = isDirect ? start : Number.POSITIVE_INFINITY;
+  let refilledAt = -1;
   try {
     let offset = start;
     let available = growth?.availableBytes ?? end;
@@ -54,12 +72,30 @@ export async function sendFile(
         available = await moreThan(growth, offset, sink.gone);
         continue;
       }
+      const readable = Math.min(end, available) - offset;
+      if (offset >= copyFrom) {
+        if (lease.isOut) {
+          await change();
+          continue;
+        }
+        const range = { offset, byteCount: Math.min(readable, COPY_BYTES_MAX) };
+        const copied = sink.direct?.((socketFd) => kernelCopy?.(socketFd, file.fd, range));
+        offset += copied ?? 0;
+        if (copied === range.byteCount) {
+          await turn();
+          continue;
+        }
+        // What has taken all that was written, and nothing more, is not full but will not be copied to.
+        if (copied === undefined || (copied === 0 && refilledAt === offset)) copyFrom = offset + UNCOPIED_BYTES;
+        refilledAt = offset + REFILL_BYTES;
+      }
       const buffer = lease.take();
       if (buffer === undefined) {
         await change();
         continue;
       }
-      const wanted = Math.min(buffer.length, pace.pieceBytesMax, Math.min(end, available) - offset);
+      const pieceBytes = offset >= copyFrom ? REFILL_BYTES : Math.min(buffer.length, pace.pieceBytesMax);
+      const wanted = Math.min(pieceBytes, readable);
       await pace.wait(wanted, sink.gone);
       const { bytesRead } = await file.read(buffer, 0, wanted, offset);
       if (bytesRead === 0) throw new Error('the file ended early');

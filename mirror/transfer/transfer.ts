@@ -12,6 +12,7 @@ import { createChunks } from './chunks.ts';
 import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
 import { type FoundBlob, type FoundSize, localBlob, relayedBlob, type Source } from './found-blob.ts';
 import { holdSlot } from './hold-slot.ts';
+import type { KernelCopy } from './kernel-copy.ts';
 import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
 import { createManifestCache } from './manifest-cache.ts';
@@ -33,6 +34,7 @@ export interface TransferDeps {
   readonly router: Router;
   readonly client: PeerClient;
   readonly pool: BufferPool;
+  readonly kernelCopy: KernelCopy | undefined;
   readonly log: Logger;
   readonly metrics: TransferMetrics;
   /** Told of each tag that was answered from what peers know: the pull that follows is no news from its registry. */

@@ -9,6 +9,7 @@ import type { Registry } from '../../common/oci/reference.ts';
 import { type Access, OPEN_ACCESS } from '../../mirror/access/access.ts';
 import { createPeerClient, type PeerClientLimits } from '../../mirror/peers/client.ts';
 import { createPeersMetrics } from '../../mirror/peers/metrics.ts';
+import { createRecords } from '../../mirror/peers/records.ts';
 import { createPeerServer } from '../../mirror/peers/server.ts';
 import type { Guard } from '../../mirror/registry/request-guard.ts';
 import { createPodServer, createRegistryServer, type Introductions } from '../../mirror/registry/server.ts';
@@ -16,6 +17,7 @@ import { createMemoryStore, type MemoryStore } from '../../mirror/store/memory-s
 import { createMemoryRouter, type MemoryHub } from '../../mirror/swarm/memory.ts';
 import { digestKey, type Router, tagKey } from '../../mirror/swarm/router.ts';
 import { createBufferPool } from '../../mirror/transfer/buffer-pool.ts';
+import { createKernelCopy } from '../../mirror/transfer/kernel-copy.ts';
 import { createLocalContent } from '../../mirror/transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from '../../mirror/transfer/metrics.ts';
 import { createTransfer } from '../../mirror/transfer/transfer.ts';
@@ -69,13 +71,26 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   const log = options.log ?? silentLogger;
   const local = createLocalContent({ store, now });
   const isTooBusy = options.isTooBusy ?? (() => false);
+  const kernelCopy = createKernelCopy();
+  const records = createRecords();
   const client = createPeerClient(
-    { pool, now },
+    { pool, records, now },
     { keys, encryption, ...(options.clientLimits && { limits: options.clientLimits }) },
   );
   const access = options.access ?? OPEN_ACCESS;
   const peers = createPeerServer(
-    { store, local, pool, log, metrics: createPeersMetrics(metrics), now, readers: access.readers, isTooBusy },
+    {
+      store,
+      local,
+      pool,
+      kernelCopy,
+      records,
+      log,
+      metrics: createPeersMetrics(metrics),
+      now,
+      readers: access.readers,
+      isTooBusy,
+    },
     { address: ANY_PORT, keys, encryption, uploads: { perBlobMax: 4, max: 64 }, uploadRate: options.uploadRate },
   );
   const signal = AbortSignal.timeout(60_000);
@@ -90,6 +105,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       router,
       client,
       pool,
+      kernelCopy,
       log,
       metrics: createTransferMetrics(metrics),
       now,

@@ -11,6 +11,7 @@ import { type Digest, parseDigest } from '../../common/oci/digest.ts';
 import { acceptSealed } from '../../mirror/peers/accept-sealed.ts';
 import { TLS_OPTIONS } from '../../mirror/peers/dial-sealed.ts';
 import { peerKeys } from '../../mirror/peers/proof.ts';
+import { createRecords } from '../../mirror/peers/records.ts';
 import { createSessions, SESSION_PROTOCOL } from '../../mirror/peers/sessions.ts';
 import { createOneHopRouter } from '../../mirror/swarm/one-hop.ts';
 import { digestKey } from '../../mirror/swarm/router.ts';
@@ -84,7 +85,7 @@ export async function startFaultyPeer(options: FaultyPeerOptions, signal: AbortS
     (socket) => sessions.begin(socket),
   );
   const accept = async (socket: Socket) => {
-    const stream = await acceptSealed(socket, sessions, ACCEPT_MS);
+    const stream = await acceptSealed(socket, { sessions, records: createRecords() }, ACCEPT_MS);
     if (stream === 'forgotten') socket.destroy();
     else if (stream === 'tls') handshakes.emit('connection', socket);
     else {

@@ -13,11 +13,13 @@ import { digestHex } from '../../../common/oci/digest.ts';
 import { OPEN_ACCESS } from '../../../mirror/access/access.ts';
 import { createPeerClient } from '../../../mirror/peers/client.ts';
 import { createPeersMetrics } from '../../../mirror/peers/metrics.ts';
+import { createRecords } from '../../../mirror/peers/records.ts';
 import { createPeerServer } from '../../../mirror/peers/server.ts';
 import { createRegistryServer } from '../../../mirror/registry/server.ts';
 import type { Store } from '../../../mirror/store/store.ts';
 import type { Router } from '../../../mirror/swarm/router.ts';
 import { createBufferPool } from '../../../mirror/transfer/buffer-pool.ts';
+import { createKernelCopy } from '../../../mirror/transfer/kernel-copy.ts';
 import { createLocalContent } from '../../../mirror/transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from '../../../mirror/transfer/metrics.ts';
 import { createTransfer } from '../../../mirror/transfer/transfer.ts';
@@ -64,6 +66,8 @@ const shared = {
   store,
   router,
   pool: createBufferPool({ bytesMax: POOL_BYTES_MAX }),
+  kernelCopy: createKernelCopy(),
+  records: createRecords(),
   local: createLocalContent({ store, now: Date.now }),
   log: createLogger({ write: (line) => process.stderr.write(line), now: () => new Date() }, { level: 'warn' }),
   now: Date.now,

@@ -3,6 +3,7 @@ import { readSwarmKeys } from '../../../certs/swarm-key.ts';
 import { parseDigest } from '../../../common/oci/digest.ts';
 import type { Repository } from '../../../common/oci/reference.ts';
 import { createPeerClient } from '../../../mirror/peers/client.ts';
+import { createRecords } from '../../../mirror/peers/records.ts';
 import { createBufferPool } from '../../../mirror/transfer/buffer-pool.ts';
 
 const POOL_BYTES_MAX = 24 * 1024 * 1024;
@@ -14,7 +15,7 @@ const pool = createBufferPool({ bytesMax: POOL_BYTES_MAX });
 async function download(text: string): Promise<void> {
   const digest = parseDigest(text);
   if (digest === undefined) throw new Error(`${text} is no digest`);
-  const client = createPeerClient({ pool, now: Date.now }, { keys, encryption: 'on' });
+  const client = createPeerClient({ pool, records: createRecords(), now: Date.now }, { keys, encryption: 'on' });
   const request = { kind: 'blob', digest, repository: repository as Repository } as const;
   const body = await client.get(address, request, 0, undefined, AbortSignal.timeout(60_000));
   await new Promise<void>((resolve, reject) => {
