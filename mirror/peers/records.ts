@@ -9,7 +9,7 @@ const LARGE_BYTES = RECORD_HEADER_BYTES + RECORD_TEXT_BYTES_MAX + RECORD_TAG_BYT
 const SMALL_BYTES = 16 * 1024;
 
 /** What a few busy connections use in turns, 4 MiB. */
-const SPARE_MAX = 16;
+const SPARE_MAX = 8;
 
 /** Memory that is given back by `give`, once; or never, when its connection broke. */
 export interface Lent {

@@ -11,13 +11,13 @@ import { CIPHER_KEY_BYTES, CIPHER_NONCE_BYTES, CIPHER_TAG_BYTES, type RecordCiph
  * length is authenticated with the text.
  */
 export const RECORD_HEADER_BYTES = 4;
-export const RECORD_TEXT_BYTES_MAX = 256 * 1024;
+export const RECORD_TEXT_BYTES_MAX = 512 * 1024;
 export const RECORD_TAG_BYTES = CIPHER_TAG_BYTES;
 
 export const SEALING_NONCE_BYTES = 16;
 
 /** Below the limit of RFC 8446, 5.5, for as many cipher blocks: 256 GiB in large records. Nobody keeps a connection so long. */
-const RECORDS_MAX = 2 ** 20;
+const RECORDS_MAX = 2 ** 19;
 
 /** One direction's key, and what its nonces are made of. */
 type DirectionKey = Uint8Array;

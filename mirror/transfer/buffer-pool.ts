@@ -6,8 +6,14 @@ export const POOL_BUFFER_BYTES = 1024 * 1024;
 /** What a transfer holds at once: one being read into, one waiting, one being written. */
 const BUFFERS_PER_LEASE_MAX = 3;
 
-/** What those who hold any share, each of whom gets one: many transfers keep the processor busy without working ahead, in shorter turns. */
+/** What those who hold any share, each of whom gets one: many transfers keep the processor busy without working ahead. */
 const BUFFERS_WORKED_AHEAD_MAX = 12;
+
+/** What those who hold any fill and pass on together, about: a turn of the event loop is as long as that takes. */
+const TURN_BYTES = 4 * POOL_BUFFER_BYTES;
+
+/** Shorter pieces cost more than they spare others. */
+const PIECE_BYTES_MIN = 128 * 1024;
 
 /** What a transfer works with when the pool is used up: slower, but no client waits for another one to read on. */
 const SPARE_BUFFER_BYTES = 64 * 1024;
@@ -29,6 +35,8 @@ export interface BufferLease {
   /** Undefined while all that this transfer may hold is out: `give` one back first. */
   take(): Buffer | undefined;
   give(buffer: Buffer): void;
+  /** How much of a buffer to fill, so that many transfers take short turns. */
+  readonly pieceBytesMax: number;
   /** Whether a buffer is taken and not given back. */
   readonly isOut: boolean;
   /** Called once, at the end. Buffers that are still out then may be given later, or never. */
@@ -77,6 +85,9 @@ export function createBufferPool({ bytesMax }: BufferPoolOptions): BufferPool {
       mine.clear();
     };
     return {
+      get pieceBytesMax() {
+        return Math.max(PIECE_BYTES_MIN, Math.min(POOL_BUFFER_BYTES, Math.floor(TURN_BYTES / Math.max(1, holders))));
+      },
       take,
       give,
       close,

@@ -94,7 +94,8 @@ export async function sendFile(
         await change();
         continue;
       }
-      const pieceBytes = offset >= copyFrom ? REFILL_BYTES : Math.min(buffer.length, pace.pieceBytesMax);
+      const pieceBytes =
+        offset >= copyFrom ? REFILL_BYTES : Math.min(buffer.length, lease.pieceBytesMax, pace.pieceBytesMax);
       const wanted = Math.min(pieceBytes, readable);
       await pace.wait(wanted, sink.gone);
       const { bytesRead } = await file.read(buffer, 0, wanted, offset);
