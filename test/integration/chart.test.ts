@@ -127,6 +127,14 @@ for (const [wrong, says] of Object.entries({
   'image.digest=latest': /image\/digest/,
   'webhook.certManager.issuerRef.kind=ClusterIssuer': /webhook\/certManager\/issuerRef/,
   'metrics.dashboard.enabled=yes': /metrics\/dashboard\/enabled.*boolean/,
+  'image.repository=registry.example/miroir:0.1.0': /image\.repository is ".*": write it without scheme, tag/,
+  'image.repository=https://registry.example/miroir': /image\.repository is ".*": write it without scheme/,
+  'registries={https://docker.io}': /registries has "https:\/\/docker\.io": write each as names of images begin/,
+  'registries={docker.io/library}': /registries has "docker\.io\/library"/,
+  'registries={docker.io,docker.io}': /registries.*equal/,
+  'mirror.listenHost=::': /mirror\.listenHost is "::": .* in brackets/,
+  'mirror.ports.swarm=29982': /mirror\.ports\.swarm is 29982, which another of mirror\.ports is/,
+  'webhook.port=29984': /webhook\.port is 29984/,
 })) {
   test(`refuses ${wrong} by its name`, async (t) => {
     await assert.rejects(renderChart([IMAGE, '--set', wrong], deadline(t.signal)), says);

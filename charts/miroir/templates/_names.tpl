@@ -23,6 +23,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "miroir.image" -}}
 {{- $image := .Values.image -}}
 {{- $repository := required "image.repository is not set: name the repository that you pushed the image of `make image` to" $image.repository -}}
+{{- /* The schema says of a pattern only what it is. */ -}}
+{{- if not (regexMatch `^((\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9.-]+)(:[0-9]+)?/)?[a-z0-9._/-]+$` $repository) -}}
+{{- fail (printf "image.repository is %q: write it without scheme, tag and digest; image.tag and image.digest are for those" $repository) -}}
+{{- end -}}
 {{- if $image.digest -}}
 {{- printf "%s@%s" $repository $image.digest -}}
 {{- else -}}
@@ -70,6 +74,11 @@ capabilities:
 
 {{/* For `miroir configure` and `miroir cleanup`, which must agree. */}}
 {{- define "miroir.configureCommand" -}}
+{{- range .Values.registries -}}
+{{- if not (regexMatch `^[^/=,\s]+(=https?://[^,\s?#@]+)?$` .) -}}
+{{- fail (printf "registries has %q: write each as names of images begin, as docker.io, or with its URL, as registry.example=http://10.0.0.1:5000" .) -}}
+{{- end -}}
+{{- end -}}
 - /usr/local/bin/miroir
 - configure
 - --certs-dir={{ .Values.containerd.certsDir }}
