@@ -1,7 +1,7 @@
 # Miroir's image: Node, the C libraries that it links to, and the bundle. No shell, no package manager. What the bundle is made of is in
 # /usr/share/doc/miroir/sbom.cdx.json.
 #
-#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg COMMIT=$(git rev-parse --short=12 HEAD) .
+#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg COMMIT=$(git rev-parse --short=12 HEAD) --build-arg VERSION=0.1.0 .
 #
 # The same sources on the same base give the same bytes, where the builder sets times (SOURCE_DATE_EPOCH, buildah's --timestamp).
 
@@ -40,12 +40,13 @@ RUN set -eu; export PATH="/src/node_modules/.bin:$PATH"; \
     mv /app/usr/local/lib/miroir/sbom.cdx.json LICENSE /app/usr/share/doc/miroir/
 
 FROM scratch
-ARG COMMIT VERSION
+ARG BASE COMMIT VERSION
 LABEL org.opencontainers.image.title="Miroir" \
       org.opencontainers.image.description="A stateless, peer-to-peer OCI registry mirror for Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${COMMIT}"
+      org.opencontainers.image.revision="${COMMIT}" \
+      org.opencontainers.image.base.name="${BASE}"
 # What changes with Node first, so that a new Miroir is a pull of the second layer alone.
 COPY --from=runtime /rootfs /
 COPY --from=bundle /app /

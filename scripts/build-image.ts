@@ -17,6 +17,14 @@ export interface BuiltImage {
   readonly digest: string;
   /** Unpacked: what it takes on a node's disk. */
   readonly bytes: number;
+  /** The same by file, the largest first. */
+  readonly files: readonly ImageFile[];
+}
+
+export interface ImageFile {
+  /** `usr/local/bin/node` */
+  readonly name: string;
+  readonly bytes: number;
 }
 
 export interface ImageOptions {
@@ -46,7 +54,9 @@ export async function buildImage({ tag, noCache = false }: ImageOptions, signal:
   try {
     const digestFile = path.join(folder, 'digest');
     await buildah(['push', `--digestfile=${digestFile}`, tag, `oci:${folder}/layout:image`], signal);
-    return { tag, digest: fs.readFileSync(digestFile, 'utf8'), bytes: await unpackedBytes(tag, signal) };
+    const files = await listFiles(tag, signal);
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    return { tag, digest: fs.readFileSync(digestFile, 'utf8'), bytes, files };
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
@@ -105,13 +115,16 @@ async function ensureBase(signal: AbortSignal): Promise<string> {
   }
 }
 
-async function unpackedBytes(tag: string, signal: AbortSignal): Promise<number> {
+async function listFiles(tag: string, signal: AbortSignal): Promise<readonly ImageFile[]> {
   const container = await buildah(['from', '--pull-never', tag], signal);
   try {
     const folder = await buildah(['mount', container], signal);
     const entries = fs.readdirSync(folder, { recursive: true, withFileTypes: true });
-    const files = entries.filter((entry) => entry.isFile());
-    return files.reduce((sum, { parentPath, name }) => sum + fs.statSync(path.join(parentPath, name)).size, 0);
+    return entries
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => path.join(parentPath, name))
+      .map((file) => ({ name: path.relative(folder, file), bytes: fs.statSync(file).size }))
+      .toSorted((a, b) => b.bytes - a.bytes);
   } finally {
     await buildah(['rm', container], new AbortController().signal);
   }

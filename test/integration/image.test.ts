@@ -17,7 +17,11 @@ test('two builds of the same sources have the same digest, and the image is smal
 
   assert.equal(second.digest, first.digest);
   assert.ok(first.bytes <= UNPACKED_BYTES_MAX, `${first.bytes} bytes`);
-  assert.match(await runInImage(tags[0], ['miroir', 'version'], signal), /^miroir \d+\.\d+\.\d+ \(commit [0-9a-f]{12}/);
+  assert.equal(first.files[0]?.name, 'usr/local/bin/node');
+  const [, version] =
+    /^miroir (\d+\.\d+\.\d+) \(commit [0-9a-f]{12}/.exec(await runInImage(tags[0], ['miroir', 'version'], signal)) ??
+    [];
+  assert.ok(version);
   assert.match(await runInImage(tags[0], ['miroir', 'webhook', '--help'], signal), /--webhook-address/);
   await assert.rejects(runInImage(tags[0], ['/bin/sh', '-c', 'true'], signal), /no such file/);
   const read = [
@@ -36,7 +40,11 @@ test('two builds of the same sources have the same digest, and the image is smal
   const { OCIv1: image } = JSON.parse(await buildah(['inspect', '--type=image', tags[0]], signal)) as Inspected;
   assert.equal(image.config.User, '65532:65532');
   assert.deepEqual(image.config.Entrypoint, ['/usr/local/bin/miroir']);
-  assert.equal(image.config.Labels['org.opencontainers.image.title'], 'Miroir');
+  const label = (name: string) => image.config.Labels[`org.opencontainers.image.${name}`] ?? '';
+  assert.equal(label('title'), 'Miroir');
+  assert.equal(label('version'), version);
+  assert.match(label('revision'), /^[0-9a-f]{12}(-dirty)?$/);
+  assert.match(label('base.name'), /^localhost\/miroir-lab-base:[0-9a-f]{12}$/);
   assert.equal(image.rootfs.diff_ids.length, 2, 'a new Miroir is a pull of one small layer');
 });
 
