@@ -5,7 +5,7 @@ import type { LabNode } from '../lab/node.ts';
 import type { InstalledCluster } from './installed-cluster.ts';
 
 /** The lab's own, which pods have that are not about it. */
-const PLAIN_IMAGE = 'upstream.lab:5001/lab/pause:v1';
+export const PLAIN_IMAGE = 'upstream.lab:5001/lab/pause:v1';
 const AUTH = { username: 'lab', password: 'secret' };
 const PULL_MS = 90_000;
 const PODS = '/api/v1/namespaces/team/pods';

@@ -10,9 +10,9 @@ import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
 import { runBuilder } from './builder-pod.ts';
 import { type DeployOptions, deploy, failedPulls } from './deployment.ts';
-import { certsOf, installCluster } from './installed-cluster.ts';
+import { certsOf, type InstalledCluster, installCluster } from './installed-cluster.ts';
 import { formatMemory, measureMemory } from './memory.ts';
-import { createPullSecrets, runPodShapes } from './pod-shapes.ts';
+import { createPullSecrets, PLAIN_IMAGE, runPodShapes } from './pod-shapes.ts';
 import { dashboardQueries } from './prometheus.ts';
 
 const DEADLINE_MS = 20 * 60_000;
@@ -246,6 +246,11 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
         { key: 'miroir.dev/containerd', operator: 'NotIn', values: ['incompatible'] },
       ]);
 
+      assert.deepEqual(
+        (await nodesOfPods(cluster, ['avoids-1', 'avoids-2', 'avoids-3'], signal)).filter((name) => name === node.name),
+        [],
+      );
+
       fs.writeFileSync(config, text);
       await node.restartContainerd();
       await until(async () => (await label()) === 'compatible', signal);
@@ -282,3 +287,21 @@ test('a release on three nodes: all ready, rollouts of one copy, and gone withou
     assert.deepEqual(outcomes, expected);
   });
 });
+
+/** Where the scheduler puts new pods that opted in. */
+async function nodesOfPods(
+  { plane: { call } }: InstalledCluster,
+  names: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const pods = '/api/v1/namespaces/team/pods';
+  const containers = [{ name: 'app', image: PLAIN_IMAGE }];
+  for (const name of names)
+    assert.equal((await call('POST', pods, { metadata: { name }, spec: { containers } })).status, 201);
+  const nodeOf = async (name: string) =>
+    (await call('GET', `${pods}/${name}`)).body.spec.nodeName as string | undefined;
+  await until(async () => (await Promise.all(names.map(nodeOf))).every((node) => node !== undefined), signal);
+  const nodes = await Promise.all(names.map(nodeOf));
+  for (const name of names) await call('DELETE', `${pods}/${name}?gracePeriodSeconds=0`);
+  return nodes.filter((node) => node !== undefined);
+}
