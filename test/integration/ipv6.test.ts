@@ -1,11 +1,10 @@
-/** Nodes that reach each other by IPv6 alone. containerd still asks its mirror at 127.0.0.1. */
+/** Nodes that reach each other by IPv6 alone, or one by it and the other by IPv4. containerd still asks its mirror at 127.0.0.1. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { createLab } from '../lab/lab.ts';
 import { until } from '../lab/namespace.ts';
 import type { LabNode } from '../lab/node.ts';
-import type { PushedImage } from '../lab/push.ts';
-import { UPSTREAM_HOST } from '../lab/upstream.ts';
+import { canGet } from './can-get.ts';
 
 const DEADLINE_MS = 120_000;
 const LAYERS = [{ bytes: 8_000_000 }, { bytes: 500_000, gzip: true }];
@@ -20,22 +19,30 @@ function addressOf(index: number): string {
   return `fd00:6d69:726f::${index + 1}`;
 }
 
-for (const router of ['one-hop', 'kad']) {
-  test(`a node pulls from another one by IPv6, ${router}`, async (t) => {
+for (const { title, router, kinds } of [
+  { title: 'a node pulls from another one by IPv6, one-hop', router: 'one-hop', kinds: [6, 6] },
+  { title: 'a node pulls from another one by IPv6, kad', router: 'kad', kinds: [6, 6] },
+  { title: 'a node of IPv6 pulls from one of IPv4 that listens on both', router: 'one-hop', kinds: [4, 6] },
+  { title: 'a node of IPv4 pulls from one of IPv6 that listens on both', router: 'one-hop', kinds: [6, 4] },
+]) {
+  test(title, async (t) => {
     const signal = AbortSignal.any([t.signal, AbortSignal.timeout(DEADLINE_MS)]);
     const lab = await createLab({ nodes: [{ containerd: '1.6.20' }, { containerd: '2.4' }] }, signal);
     t.after(() => lab.down());
     const [holder, puller] = lab.nodes as readonly [LabNode, LabNode];
-    const members = lab.nodes.map((_, index) => addressOf(index)).join(',');
+    const addresses = lab.nodes.map(({ address }, index) => (kinds[index] === 6 ? addressOf(index) : address));
     for (const [index, node] of lab.nodes.entries()) {
       await node.configure([], signal);
-      const address = addressOf(index);
-      await node.exec(['ip', '-6', 'address', 'add', `${address}/64`, 'dev', 'eth0', 'nodad'], {}, signal);
-      await node.block(
-        lab.nodes.filter((other) => other !== node),
-        signal,
-      );
-      const whereabouts = ['--advertise-address', address, '--members', members];
+      await node.exec(['ip', '-6', 'address', 'add', `${addressOf(index)}/64`, 'dev', 'eth0', 'nodad'], {}, signal);
+      if (!kinds.includes(4)) {
+        await node.block(
+          lab.nodes.filter((other) => other !== node),
+          signal,
+        );
+      }
+    }
+    for (const [index, node] of lab.nodes.entries()) {
+      const whereabouts = ['--advertise-address', addresses[index] as string, '--members', addresses.join(',')];
       await node.startMirror([...LISTEN, ...whereabouts, '--router', router], signal);
     }
     const image = await lab.upstream.push('team/app:v1', { seed: 'ipv6', layers: LAYERS }, signal);
@@ -51,10 +58,4 @@ for (const router of ['one-hop', 'kad']) {
       [],
     );
   });
-}
-
-/** Whether its mirror knows who has the first layer. */
-async function canGet(node: LabNode, { repository, manifests }: PushedImage): Promise<boolean> {
-  const url = `http://127.0.0.1:29981/v2/${repository}/blobs/${manifests[0]?.layers[0]?.digest}?ns=${UPSTREAM_HOST}`;
-  return (await node.fetch(url, { method: 'HEAD' })).status === 200;
 }
