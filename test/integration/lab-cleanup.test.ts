@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
 import test, { type TestContext } from 'node:test';
 import { createLab } from '../lab/lab.ts';
-import { until } from '../lab/namespace.ts';
+import { run, until } from '../lab/namespace.ts';
 import { identifyProcess, isAlive, membersOf, type ProcessId, signalProcess } from '../lab/process-id.ts';
 import { linkName, listLabs, removeDeadLabs } from '../lab/state.ts';
 
@@ -132,6 +133,20 @@ test('what a lab leaves that died whole is found and removed, and nothing else',
   );
 
   assert.equal(remainsOf(aliveTraces).length, aliveTraces.processes.length + 3);
+});
+
+test('a lab that lives is left alone by a checkout that knows its folder under another path', async (t) => {
+  const lab = await createLab({ nodes: [] }, t.signal);
+  t.after(() => lab.down());
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'checkout-'));
+  t.after(() => fs.rmSync(folder, { recursive: true }));
+  fs.symlinkSync(path.join(import.meta.dirname, '..', '..'), path.join(folder, 'link'));
+  const state = path.join(folder, 'link', 'test', 'lab', 'state.ts');
+  const code = `import { removeDeadLabs } from ${JSON.stringify(state)}; removeDeadLabs();`;
+
+  await run([process.execPath, '--preserve-symlinks', '--input-type=module-typescript', '--eval', code], {}, t.signal);
+
+  assert.ok(fs.existsSync(lab.folder));
 });
 
 test('npm run lab: up leaves a lab running that status, shell and down know', async (t) => {

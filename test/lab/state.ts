@@ -92,7 +92,10 @@ export function removeDeadLabs(): readonly string[] {
   const entries = listEntries(); // After the folders, so that the entry of each is among them.
   const dead = entries.filter(isDead);
   for (const state of dead) removeLab(state);
-  const orphans = folders.filter((folder) => !entries.some(({ dataFolder }) => dataFolder === folder));
+  // By name, which is unique: checkouts may share the folder, each under a path of its own.
+  const isNamed = (folder: string) =>
+    entries.some(({ dataFolder }) => path.basename(dataFolder) === path.basename(folder));
+  const orphans = folders.filter((folder) => !isNamed(folder));
   for (const folder of orphans) removeFolder(folder);
   return [...dead.map(({ name }) => name), ...orphans.map((folder) => path.basename(folder))];
 }
