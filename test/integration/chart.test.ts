@@ -4,8 +4,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { createAuthority } from '../../certs/authority.ts';
-import { fetchCertManagerKinds, installCertManagerKinds } from '../lab/cluster/cert-manager.ts';
+import { fetchCertManagerKinds } from '../lab/cluster/cert-manager.ts';
 import { type ControlPlane, createControlPlane } from '../lab/cluster/control-plane.ts';
+import { fetchMonitoringKinds, installKinds } from '../lab/cluster/custom-kinds.ts';
 import {
   byName,
   CHART,
@@ -47,6 +48,8 @@ const CERT_MANAGER = ['--set=webhook.certManager.enabled=true', '--set=webhook.c
 const OWN_ISSUER = ['--set=webhook.certManager.issuerRef.name=ours,webhook.certManager.issuerRef.kind=ClusterIssuer'];
 /** The newest; the one that a cluster is tried with is older. */
 const CERT_MANAGER_VERSION = '1.21.2';
+/** Of the Prometheus operator. */
+const OPERATOR_VERSION = '0.85.0';
 const VERSIONS = ['1.33.5', '1.34.4', '1.35.4', '1.36.3', '1.37.2'];
 
 const deadline = (signal: AbortSignal) => AbortSignal.any([signal, AbortSignal.timeout(DEADLINE_MS)]);
@@ -199,8 +202,9 @@ test('a real apiserver takes all of it, and a release comes, goes on and goes', 
   const plane = await createControlPlane({}, signal);
   t.after(() => plane.down());
   const { call } = plane;
-  await installMonitoringTypes(plane);
-  await installCertManagerKinds(plane, await fetchCertManagerKinds(CERT_MANAGER_VERSION, signal), signal);
+  const monitoring = ['servicemonitors', 'prometheusrules'];
+  await installKinds(plane, await fetchMonitoringKinds(OPERATOR_VERSION, signal), signal, monitoring);
+  await installKinds(plane, await fetchCertManagerKinds(CERT_MANAGER_VERSION, signal), signal);
   await call('POST', '/api/v1/namespaces', { metadata: { name: 'miroir' } });
   await call('POST', '/api/v1/namespaces', { metadata: { name: 'team', labels: { 'miroir.dev/mirror': 'enabled' } } });
   const before = await inventory(plane);
@@ -307,28 +311,6 @@ interface Entry {
   readonly name: string;
   readonly timeoutSeconds: number;
   readonly clientConfig: { readonly caBundle?: string };
-}
-
-/** The operator's kinds, with any content: its own definitions are no module of Go's. */
-async function installMonitoringTypes({ call }: ControlPlane): Promise<void> {
-  for (const kind of ['ServiceMonitor', 'PrometheusRule']) {
-    const plural = `${kind.toLowerCase()}s`;
-    const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
-    const { status, body } = await call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', {
-      metadata: { name: `${plural}.monitoring.coreos.com` },
-      spec: {
-        group: 'monitoring.coreos.com',
-        scope: 'Namespaced',
-        names: { kind, plural, singular: kind.toLowerCase() },
-        versions: [{ name: 'v1', served: true, storage: true, schema }],
-      },
-    });
-    assert.equal(status, 201, JSON.stringify(body));
-    await until(
-      async () => (await call('GET', `/apis/monitoring.coreos.com/v1/${plural}`)).status === 200,
-      AbortSignal.timeout(DEADLINE_MS),
-    );
-  }
 }
 
 /** Names of everything that a release could leave. */
