@@ -31,7 +31,7 @@ integration: setup ## The tests on real containerds (root)
 	@node --test --test-concurrency=1 "test/integration/**/*.test.ts"
 
 .PHONY: e2e
-e2e: setup ## Whole clusters: the chart installed, rollouts, nodes that go and come, a prune, an uninstall (root, six minutes)
+e2e: setup ## Whole clusters: the chart installed, rollouts, nodes that go and come, a prune, an uninstall, what the guides say (root, under ten minutes)
 	@node --test --test-concurrency=1 "test/e2e/**/*.test.ts"
 
 .PHONY: soak

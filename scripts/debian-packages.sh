@@ -9,6 +9,7 @@ packages=(
   buildah                    # the image, on a base of this Debian's packages
   bash binutils coreutils dash findutils grep libatomic1 libc-bin libstdc++6 sed
   docker-registry            # the upstream, and what the bench compares with
+  curl openssl               # commands of the guides
   iproute2 nftables          # networks, and cutting them
   podman                     # pulls in a pod by itself, as buildah does
   prometheus                 # scrapes a cluster, and its promtool judges the chart's alerts
@@ -17,7 +18,7 @@ packages=(
 command -v busybox > /dev/null || packages+=(busybox-static)
 command -v npm > /dev/null || packages+=(nodejs npm) # Only to run npm ci, which brings the Node that the project uses.
 
-if [[ ${1:-} == bench ]]; then packages+=(nginx-light openssl wrk); fi
+if [[ ${1:-} == bench ]]; then packages+=(nginx-light wrk); fi
 
 missing=()
 for package in "${packages[@]}"; do

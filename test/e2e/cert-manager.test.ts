@@ -4,9 +4,11 @@ import { X509Certificate } from 'node:crypto';
 import test from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import tls from 'node:tls';
+import { documentedAt } from '../documented/run-documented.ts';
 import { type CertManager, startCertManager } from '../lab/cluster/cert-manager.ts';
 import { CHART } from '../lab/cluster/helm.ts';
-import { until } from '../lab/namespace.ts';
+import { run, until } from '../lab/namespace.ts';
+import { findBuilt } from '../lab/programs.ts';
 import { type InstalledCluster, installCluster, NAMESPACE } from './installed-cluster.ts';
 import { objectsLeft } from './prune.ts';
 
@@ -89,6 +91,14 @@ test('cert-manager makes the certificate, and renews it under pods that are crea
       },
     );
   }
+
+  const bash = (script: string) =>
+    run(
+      ['bash', '-c', script],
+      { env: { PATH: `${findBuilt('kubernetes')}:${process.env['PATH']}`, KUBECONFIG: cluster.plane.kubeconfig } },
+      signal,
+    );
+  for (const { command, run: runIt } of documentedAt('cert-manager', { bash })) await t.test(command, runIt);
 
   await t.test('an upgrade leaves the caBundles to cert-manager', async () => {
     const bundles = await readBundles(cluster);

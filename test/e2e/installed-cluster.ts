@@ -3,6 +3,7 @@ import path from 'node:path';
 import { buildah, buildImage } from '../../scripts/build-image.ts';
 import { type Cluster, createCluster } from '../lab/cluster/cluster.ts';
 import { CHART, type HelmProgram, runHelm } from '../lab/cluster/helm.ts';
+import type { Lab } from '../lab/lab.ts';
 import { LabError } from '../lab/lab-error.ts';
 import { until } from '../lab/namespace.ts';
 import type { LabNode } from '../lab/node.ts';
@@ -48,12 +49,10 @@ export interface InstalledCluster extends Cluster {
 
 /** A cluster with a release of the chart, of the image that is built here. */
 export async function installCluster(options: InstallOptions, signal: AbortSignal): Promise<InstalledCluster> {
-  await buildImage({ tag: TAG }, signal);
   const cluster = await createCluster({ nodes: options.nodes }, signal);
   const { lab, plane } = cluster;
   try {
-    const registry = new URL(lab.upstream.pushUrl).host;
-    await buildah(['push', '--tls-verify=false', TAG, `docker://${registry}/miroir:0.1.0`], signal);
+    await pushMiroir(lab, signal);
     const release = (...args: string[]) =>
       runHelm(options.helm, [...args, `--namespace=${NAMESPACE}`, `--kubeconfig=${plane.kubeconfig}`], signal);
     const ready = async (path: string, readySignal: AbortSignal = signal) => {
@@ -90,6 +89,13 @@ export async function installCluster(options: InstallOptions, signal: AbortSigna
     await cluster.down();
     throw new LabError('ERR_LAB_PROGRAM_ENDED', `Miroir did not come up: ${why}`, { cause: error });
   }
+}
+
+/** Builds the image, and pushes it as `miroir:0.1.0` to the registry, which nodes reach directly and by way of the one that counts. */
+export async function pushMiroir({ upstream }: Lab, signal: AbortSignal): Promise<void> {
+  await buildImage({ tag: TAG }, signal);
+  const registry = new URL(upstream.pushUrl).host;
+  await buildah(['push', '--tls-verify=false', TAG, `docker://${registry}/miroir:0.1.0`], signal);
 }
 
 /** Every file of the nodes' certs.d, and its text. */
