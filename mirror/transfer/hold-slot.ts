@@ -2,8 +2,7 @@ import type { Digest } from '../../common/oci/digest.ts';
 import type { BodySink } from './body-sink.ts';
 import type { RelayedContent } from './run-relay.ts';
 import type { SendOutcome } from './send-file.ts';
-import type { Slots } from './slots.ts';
-import type { Postpone } from './sources.ts';
+import type { Postpone, Slots } from './slots.ts';
 
 export interface HoldSlotDeps {
   readonly slots: Slots;

@@ -154,17 +154,52 @@ test('what never begins is not made way for after a while', () => {
   assert.equal(isChecking(), false);
 });
 
-test('whoever fetches three puts a fourth off, twice', () => {
+const canPostpone = async () => true;
+
+test('whoever fetches three puts a fourth off, twice', async () => {
   const { slots } = start();
   for (const index of [1, 2]) slots.led(digestOf(index));
-  assert.equal(slots.postpones(digestOf(4)), false);
+  (await slots.mayLead(digestOf(4), canPostpone))?.();
 
   slots.led(digestOf(3));
 
+  const answers = [];
+  for (let round = 0; round < 3; round += 1) answers.push(await slots.mayLead(digestOf(4), canPostpone));
+  answers.at(-1)?.();
   assert.deepEqual(
-    [1, 2, 3].map(() => slots.postpones(digestOf(4))),
+    answers.map((answer) => answer === undefined),
     [true, true, false],
   );
   slots.over(digestOf(1));
-  assert.equal(slots.postpones(digestOf(5)), false);
+  assert.notEqual(await slots.mayLead(digestOf(5), canPostpone), undefined);
+});
+
+test('a fourth is put off when the third is told to be fetched while both ask', async () => {
+  const { slots } = start();
+  for (const index of [1, 2]) slots.led(digestOf(index));
+  const thirdAnswered = await slots.mayLead(digestOf(3), canPostpone);
+  const fourth = slots.mayLead(digestOf(4), canPostpone);
+
+  slots.led(digestOf(3));
+  thirdAnswered?.();
+
+  assert.equal(await fourth, undefined);
+});
+
+test('a fourth may be fetched when the third is followed', async () => {
+  const { slots } = start();
+  for (const index of [1, 2]) slots.led(digestOf(index));
+  const thirdAnswered = await slots.mayLead(digestOf(3), canPostpone);
+  const fourth = slots.mayLead(digestOf(4), canPostpone);
+
+  thirdAnswered?.();
+
+  assert.notEqual(await fourth, undefined);
+});
+
+test('what cannot be put off is not waited for', async () => {
+  const { slots } = start();
+  for (const index of [1, 2, 3]) slots.led(digestOf(index));
+
+  assert.notEqual(await slots.mayLead(digestOf(4), async () => false), undefined);
 });

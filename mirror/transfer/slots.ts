@@ -23,13 +23,17 @@ export interface Slots {
   /** Nothing of it will come any more. */
   over(digest: Digest): void;
   /**
-   * Whether containerd had better ask for it later, as it has enough to fetch from its registry, and others may be ready to fetch this. Says so
-   * once in a while for the same.
+   * To be called before it is asked who fetches something; waits while answers that are still to come may take the last slot. Resolves with what to call when the answer
+   * is there, and `led` was called if this node is to fetch it; or with undefined when it was postponed, as containerd has enough to fetch from its
+   * registry, and others may be ready to fetch this: a few times for the same.
    */
-  postpones(digest: Digest): boolean;
+  mayLead(digest: Digest, postpone: Postpone): Promise<(() => void) | undefined>;
   /** Answers what to call when the request has ended. */
   hold(request: HeldRequest): () => void;
 }
+
+/** Lets the client ask again later; answers whether that can be done. */
+export type Postpone = () => Promise<boolean>;
 
 export interface SlotsDeps {
   /** Told of each that gives way. */
@@ -76,6 +80,8 @@ interface Lead {
 export function createSlots({ now, every, gaveWay: count, isInLine }: SlotsDeps): Slots {
   const leads = new Map<Digest, Lead>();
   const held = new Set<HeldRequest>();
+  /** Claims that were not answered yet. */
+  const asking = new Set<Promise<void>>();
   /** In the order of the last time. */
   const gaveWay = new Map<Digest, { readonly atMs: number; readonly emptyCount: number }>();
   let stopChecking: (() => void) | undefined;
@@ -117,6 +123,12 @@ export function createSlots({ now, every, gaveWay: count, isInLine }: SlotsDeps)
     }
   };
 
+  const leadCount = () =>
+    leads
+      .values()
+      .filter((lead) => isGoing(lead) || isPending(lead))
+      .toArray().length;
+
   const check = () => {
     const pending = [...leads].filter(([, lead]) => isPending(lead));
     if (pending.length === 0) {
@@ -148,11 +160,19 @@ export function createSlots({ now, every, gaveWay: count, isInLine }: SlotsDeps)
     over: (digest) => {
       leads.delete(digest);
     },
-    postpones: (digest) => {
-      const going = leads.values().filter((lead) => isGoing(lead) || isPending(lead));
-      const isLater = going.toArray().length >= SLOTS && mayBeEmpty(digest);
-      if (isLater) note(digest, true);
-      return isLater;
+    mayLead: async (digest, postpone) => {
+      // containerd asks for the next layer as soon as one was sent to its registry: others may be about to be.
+      while (leadCount() < SLOTS && leadCount() + asking.size >= SLOTS) await Promise.race(asking);
+      if (leadCount() >= SLOTS && mayBeEmpty(digest) && (await postpone())) {
+        note(digest, true);
+        return undefined;
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      asking.add(promise);
+      return () => {
+        asking.delete(promise);
+        resolve();
+      };
     },
     hold: (request) => {
       held.add(request);

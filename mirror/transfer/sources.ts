@@ -1,12 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../common/log.ts';
-import { digestKey, type Provider, type Router } from '../swarm/router.ts';
+import { type Claim, digestKey, type Provider, type Router, type Want } from '../swarm/router.ts';
 import type { FirstBytes } from './first-bytes.ts';
 import type { PeerMemory } from './peer-memory.ts';
 import { isAble } from './pick-peer.ts';
 import type { Resolver } from './resolver.ts';
 import type { Progress } from './run-relay.ts';
-import type { Slots } from './slots.ts';
+import type { Postpone, Slots } from './slots.ts';
 import type { WantedContent } from './transfer.ts';
 
 export interface SourcesDeps {
@@ -18,14 +18,9 @@ export interface SourcesDeps {
   readonly log: Logger;
 }
 
-export type Postpone = () => Promise<boolean>;
-
-/** For clients that would not come back. */
-export const cannotPostpone: Postpone = async () => false;
-
 export interface SourcesRequest extends Progress {
-  /** Lets the client ask again later; answers whether that can be done. */
-  readonly postpone: Postpone;
+  /** Undefined for what takes no slot, and for clients that would not come back. */
+  readonly postpone?: Postpone | undefined;
 }
 
 /** How often one is told to follow somebody who then cannot send, before upstream is the better choice. */
@@ -42,13 +37,25 @@ export async function* findSources(
 ): AsyncGenerator<readonly Provider[]> {
   const { digest, registry, isForStore } = wanted;
   yield* resolver.providers(digest, ended);
-  if (isForStore && slots.postpones(digest) && (await postpone())) return;
   const deferenceMs = isForStore ? firstBytes.deferenceMs(wanted) : 0;
   if (deferenceMs > 0) await delay(deferenceMs, undefined, { signal: ended }).catch(() => {});
+  const ask = async (want: Want): Promise<Claim | undefined> => {
+    const answered = postpone === undefined ? () => {} : await slots.mayLead(digest, postpone);
+    if (answered === undefined) return undefined;
+    try {
+      if (ended.aborted) return undefined;
+      const claim = await router.claim(digestKey(digest), want, ended);
+      if (claim.role === 'lead' && postpone !== undefined && !ended.aborted) slots.led(digest);
+      return claim;
+    } finally {
+      answered();
+    }
+  };
   let askedAt = offset();
   for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
     const want = { offset: offset(), patienceMs: firstBytes.patienceMs(registry) };
-    const claim = await router.claim(digestKey(digest), want, ended);
+    const claim = await ask(want);
+    if (claim === undefined) return;
     if (claim.role !== 'held') firstBytes.awaited(digest, registry);
     if (claim.role === 'lead') {
       log.debug('told to fetch it', { digest });

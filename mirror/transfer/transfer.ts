@@ -24,8 +24,8 @@ import { createReadAhead, TURNS_LIMITS } from './read-ahead.ts';
 import { createRegistryPace } from './registry-pace.ts';
 import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
-import { createSlots } from './slots.ts';
-import { cannotPostpone, findSources, type Postpone } from './sources.ts';
+import { createSlots, type Postpone } from './slots.ts';
+import { findSources } from './sources.ts';
 import { createUnconfirmed } from './unconfirmed.ts';
 
 export interface TransferDeps {
@@ -144,8 +144,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   /** `known` are asked first: they said so themselves. */
   const fetchManifest = async (wanted: WantedContent, known: readonly Provider[], signal: AbortSignal) => {
     const plan = { start: 0, keepBytesMax: MANIFEST_BYTES_MAX, verifies: true, sizeBytesMax: MANIFEST_BYTES_MAX };
-    const find: Find = (ended, progress) =>
-      after(known, findSources(sourcesDeps, wanted, { ...progress, postpone: cannotPostpone }, ended));
+    const find: Find = (ended, progress) => after(known, findSources(sourcesDeps, wanted, progress, ended));
     const request = { ...wanted, kind: 'manifest' } as const;
     const content = await runRelay(relayDeps, { plan, firstByteTimeoutMs: waitMs(wanted) }, request, find, signal);
     if (content === undefined) return undefined;
@@ -261,7 +260,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     if (bounds === undefined) return undefined;
     const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
     if (suspects.length > 0) void audit(wanted, suspects);
-    const begin = (gone: AbortSignal, postpone: Postpone) => {
+    const begin = (gone: AbortSignal, postpone?: Postpone) => {
       const find: Find = (ended, progress) =>
         without(suspects, findSources(sourcesDeps, wanted, { ...progress, postpone }, ended));
       return relay(wanted, { ...bounds, verifies: !wanted.isForStore }, find, gone);
@@ -269,7 +268,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     const part = { ...bounds, digest: wanted.digest };
     const content = await (wanted.isForStore && !chunks.areFetched()
       ? holdSlot(holding, part, begin, signal)
-      : begin(signal, cannotPostpone));
+      : begin(signal));
     if (content === undefined && wanted.isForStore) {
       slots.led(wanted.digest);
       if (asked === undefined) void fetches(wanted);
