@@ -39,6 +39,7 @@ import { createBufferPool } from './transfer/buffer-pool.ts';
 import { createKernelCopy } from './transfer/kernel-copy.ts';
 import { createLocalContent, type LocalContent } from './transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
+import { createPutOff } from './transfer/put-off.ts';
 import { createTransfer, type Transfer } from './transfer/transfer.ts';
 import { createUrlAsker } from './upstream/ask-url.ts';
 import type { ProxyEnv } from './upstream/proxy-env.ts';
@@ -137,6 +138,7 @@ async function buildParts(
   const load = createLoad();
   const router = await createRouter({ log, random, keys, metrics }, options);
   const peerClient = createPeerClient({ pool, records, now }, { keys, encryption });
+  const putOff = createPutOff();
   const transferMetrics = createTransferMetrics(metrics);
   const transfer: Transfer = createTransfer({
     store,
@@ -145,6 +147,7 @@ async function buildParts(
     client: peerClient,
     pool,
     kernelCopy,
+    putOff,
     log,
     metrics: transferMetrics,
     now,
@@ -171,6 +174,7 @@ async function buildParts(
       pool,
       kernelCopy,
       records,
+      putOff,
       log,
       metrics: createPeersMetrics(metrics),
       now,

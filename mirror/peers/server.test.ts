@@ -7,7 +7,6 @@ import { parseSwarmKeys } from '../../certs/swarm-key.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import type { Registry, Repository, Tag } from '../../common/oci/reference.ts';
 import { startTestMirror, TEST_KEYS, type TestMirror } from '../../test/conformance/oci-test-mirror.ts';
-import { sha256 } from '../../test/conformance/store-image.ts';
 import { OPEN_ACCESS } from '../access/access.ts';
 import { createMemoryHub } from '../swarm/memory.ts';
 import { createBufferPool } from '../transfer/buffer-pool.ts';
@@ -361,21 +360,6 @@ function exchange(address: string, lines: (challenge?: string) => readonly strin
     socket.once('close', () => resolve(received));
   });
 }
-
-test('tells of what it receives before its first byte, to four at a time; the next one is told that it is busy', async (t) => {
-  const { store, peerAddress } = await start(t, 'on');
-  const bytes = Buffer.alloc(2_000_000, 'arriving');
-  const digest = sha256(bytes);
-  const arriving = store.receive(digest, bytes.length);
-  t.after(() => arriving.abort());
-  const client = clientOf(t, 'on', TEST_KEYS);
-  const get = () => client.get(peerAddress, { kind: 'blob', digest, ...APP }, 0, undefined, AbortSignal.timeout(5000));
-  const bodies = await Promise.all([get(), get(), get(), get()]);
-
-  await assert.rejects(get(), { code: 'ERR_PEER_BUSY' });
-
-  for (const body of bodies) body.cancel();
-});
 
 async function counted(mirror: TestMirror, name: string): Promise<number> {
   const metric = await mirror.metrics.getSingleMetric(name)?.get();

@@ -21,6 +21,7 @@ import type { BufferPool } from '../transfer/buffer-pool.ts';
 import type { KernelCopy } from '../transfer/kernel-copy.ts';
 import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
 import { createPace, type Pace, UNLIMITED } from '../transfer/pace.ts';
+import type { PutOff } from '../transfer/put-off.ts';
 import { type SendableFile, sendFile } from '../transfer/send-file.ts';
 import { acceptProof } from './accept.ts';
 import { acceptSealed } from './accept-sealed.ts';
@@ -38,6 +39,8 @@ export interface PeerServerDeps {
   readonly pool: BufferPool;
   readonly records: Records;
   readonly kernelCopy: KernelCopy | undefined;
+  /** What this node gets no more of for now. */
+  readonly putOff: Pick<PutOff, 'has' | 'until'>;
   readonly log: Logger;
   readonly metrics: PeersMetrics;
   readonly now: () => number;
@@ -265,7 +268,10 @@ async function answerWithBlob(
     if (body === undefined) return;
     // Node sends the head with the first bytes, and these may be a while in coming.
     if (content.growth !== undefined) response.flushHeaders();
-    const failed = (error: unknown) => deps.log.warn('content could not be read to its end', { digest, error });
+    const failed = (error: unknown) => {
+      if (deps.putOff.has(digest)) deps.log.debug('content comes later', { digest });
+      else deps.log.warn('content could not be read to its end', { digest, error });
+    };
     await sendFile({ ...deps, failed }, content, body.range, body.sink);
     deps.metrics.sentBytes.inc(body.sink.takenBytes);
   } finally {
@@ -276,14 +282,14 @@ async function answerWithBlob(
 
 /** What this node holds, or is receiving. */
 async function openOrFollow(
-  { local, store, log }: PeerServerDeps,
+  { local, store, log, putOff }: PeerServerDeps,
   digest: Digest,
   signal: AbortSignal,
 ): Promise<(SendableFile & { readonly digest: Digest; readonly sizeBytes: number }) | undefined> {
   const held = await local.open(digest, signal).catch((error) => absentOrThrow(error, log, digest));
   if (held !== undefined) return held;
   const ingest = await store.ingest(digest, signal);
-  return ingest && { digest, sizeBytes: ingest.sizeBytes, file: ingest.file, growth: ingest };
+  return ingest && { digest, sizeBytes: ingest.sizeBytes, file: ingest.file, growth: putOff.until(digest, ingest) };
 }
 
 /** A manifest that this node is receiving, once it is whole. */

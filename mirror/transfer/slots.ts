@@ -37,7 +37,7 @@ export type Postpone = () => Promise<boolean>;
 
 export interface SlotsDeps {
   /** Told of each that gives way. */
-  readonly gaveWay: () => void;
+  readonly gaveWay: (digest: Digest) => void;
   /** Told of what waits in line behind what this node fetches, again and again: whoever waits for it is to know that it will come. */
   readonly isInLine: (digest: Digest) => void;
   /** Monotonic milliseconds. */
@@ -77,7 +77,7 @@ interface Lead {
   toldAtMs: number;
 }
 
-export function createSlots({ now, every, gaveWay: count, isInLine }: SlotsDeps): Slots {
+export function createSlots({ now, every, gaveWay: told, isInLine }: SlotsDeps): Slots {
   const leads = new Map<Digest, Lead>();
   const held = new Set<HeldRequest>();
   /** Claims that were not answered yet. */
@@ -96,7 +96,7 @@ export function createSlots({ now, every, gaveWay: count, isInLine }: SlotsDeps)
 
   const note = (digest: Digest, isEmpty: boolean) => {
     const emptyCount = (lately(digest)?.emptyCount ?? 0) + (isEmpty ? 1 : 0);
-    count();
+    told(digest);
     gaveWay.delete(digest);
     gaveWay.set(digest, { atMs: now(), emptyCount });
     const [oldest] = gaveWay.keys();

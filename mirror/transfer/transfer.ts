@@ -20,6 +20,7 @@ import type { TransferMetrics } from './metrics.ts';
 import type { ContentRequest, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
 import { after, only, without } from './provider-batches.ts';
+import type { PutOff } from './put-off.ts';
 import { createReadAhead, TURNS_LIMITS } from './read-ahead.ts';
 import { createRegistryPace } from './registry-pace.ts';
 import { createResolver } from './resolver.ts';
@@ -35,6 +36,8 @@ export interface TransferDeps {
   readonly client: PeerClient;
   readonly pool: BufferPool;
   readonly kernelCopy: KernelCopy | undefined;
+  /** Told of what containerd is to ask for again. */
+  readonly putOff: PutOff;
   readonly log: Logger;
   readonly metrics: TransferMetrics;
   /** Told of each tag that was answered from what peers know: the pull that follows is no news from its registry. */
@@ -120,7 +123,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const slots = createSlots({
     now,
     every,
-    gaveWay: () => deps.metrics.gaveWay.inc(),
+    gaveWay: (digest) => {
+      deps.metrics.gaveWay.inc();
+      deps.putOff.add(digest);
+    },
     // Who asks again still leads.
     isInLine: (digest) => {
       const want = { offset: 0, patienceMs: PATIENCE_UNKNOWN_MS };
@@ -247,7 +253,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   };
 
   const relayBlob = async (wanted: WantedContent, asked: RangeRequest | undefined, signal: AbortSignal) => {
-    if (wanted.isForStore) chunks.seen(asked);
+    if (wanted.isForStore) {
+      chunks.seen(asked);
+      deps.putOff.delete(wanted.digest);
+    }
     if (wanted.isForStore && chunks.mayBegin(asked)) {
       log.debug('left to the registry: the rest of it may be asked for in chunks', { digest: wanted.digest });
       return undefined;
@@ -323,7 +332,10 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       registryPace.begun(digest);
       firstBytes.came(digest);
     },
-    ended: (digest) => slots.over(digest),
+    ended: (digest) => {
+      slots.over(digest);
+      deps.putOff.delete(digest);
+    },
   };
 }
 

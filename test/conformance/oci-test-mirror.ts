@@ -20,6 +20,7 @@ import { createBufferPool } from '../../mirror/transfer/buffer-pool.ts';
 import { createKernelCopy } from '../../mirror/transfer/kernel-copy.ts';
 import { createLocalContent } from '../../mirror/transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from '../../mirror/transfer/metrics.ts';
+import { createPutOff, type PutOff } from '../../mirror/transfer/put-off.ts';
 import { createTransfer } from '../../mirror/transfer/transfer.ts';
 
 /** A mirror with a store in memory and a swarm in this process; its two servers and everything between are the real ones. */
@@ -35,6 +36,7 @@ export interface TestMirror {
   advertise(): Promise<void>;
   /** Tells the mirror that content has come into its store. */
   readonly arrived: (digest: Digest) => void;
+  readonly putOff: PutOff;
   stop(): Promise<void>;
 }
 
@@ -66,6 +68,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   const metrics = new MetricsRegistry();
   const store = createMemoryStore();
   const pool = createBufferPool({ bytesMax: POOL_BYTES });
+  const putOff = createPutOff();
   const keys = options.keys ?? TEST_KEYS;
   const now = options.now ?? Date.now;
   const log = options.log ?? silentLogger;
@@ -83,6 +86,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       store,
       local,
       pool,
+      putOff,
       kernelCopy,
       records,
       log,
@@ -106,6 +110,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       client,
       pool,
       kernelCopy,
+      putOff,
       log,
       metrics: createTransferMetrics(metrics),
       now,
@@ -142,6 +147,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
     podAddress: pods?.address(),
     peerAddress,
     arrived: transfer.arrived,
+    putOff,
     advertise: async () => {
       const watching = new AbortController();
       for await (const event of store.watch(watching.signal)) {

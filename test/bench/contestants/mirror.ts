@@ -22,6 +22,7 @@ import { createBufferPool } from '../../../mirror/transfer/buffer-pool.ts';
 import { createKernelCopy } from '../../../mirror/transfer/kernel-copy.ts';
 import { createLocalContent } from '../../../mirror/transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from '../../../mirror/transfer/metrics.ts';
+import { createPutOff } from '../../../mirror/transfer/put-off.ts';
 import { createTransfer } from '../../../mirror/transfer/transfer.ts';
 
 /** As the mirror's own composition has it. */
@@ -68,6 +69,7 @@ const shared = {
   pool: createBufferPool({ bytesMax: POOL_BYTES_MAX }),
   kernelCopy: createKernelCopy(),
   records: createRecords(),
+  putOff: createPutOff(),
   local: createLocalContent({ store, now: Date.now }),
   log: createLogger({ write: (line) => process.stderr.write(line), now: () => new Date() }, { level: 'warn' }),
   now: Date.now,
