@@ -14,7 +14,7 @@ const BYTES = Buffer.alloc(2_000_000, 'arriving');
 const DIGEST = sha256(BYTES);
 
 /** A node that is receiving the content, and what asks it for that. */
-async function startArriving(t: TestContext) {
+async function startArriving(t: TestContext, kind: 'blob' | 'manifest' = 'blob') {
   const { store, peerAddress, putOff } = await startTestMirror(t, { name: 'node', hub: createMemoryHub() });
   const arriving = store.receive(DIGEST, BYTES.length);
   t.after(() => arriving.abort());
@@ -24,7 +24,7 @@ async function startArriving(t: TestContext) {
     { keys: TEST_KEYS, encryption: 'on' },
   );
   t.after(() => client.close());
-  const request = { kind: 'blob', digest: DIGEST, ...APP } as const;
+  const request = { kind, digest: DIGEST, ...APP } as const;
   return { putOff, get: () => client.get(peerAddress, request, 0, undefined, AbortSignal.timeout(5000)) };
 }
 
@@ -35,6 +35,15 @@ test('tells of what it receives before its first byte, to four at a time; the ne
   await assert.rejects(get(), { code: 'ERR_PEER_BUSY' });
 
   for (const body of bodies) body.cancel();
+});
+
+test('who asks for a manifest that does not come is free to ask another one after a second', async (t) => {
+  const { get } = await startArriving(t, 'manifest');
+  const startedAt = performance.now();
+
+  await assert.rejects(get(), { code: 'ERR_CONTENT_NOT_FOUND' });
+
+  assert.ok(performance.now() - startedAt < 1_800);
 });
 
 test('who waits for more of what is put off is told at once that there is none', async (t) => {

@@ -86,8 +86,8 @@ const READERS_FIELD = 'Miroir-Readers';
 const NOT_FOUND = refusal(404, 'BLOB_UNKNOWN', 'this node does not have it');
 const BUSY = refusal(429, 'TOOMANYREQUESTS', 'this node sends to enough others');
 
-/** How long a manifest that is just arriving is waited for: as long as for the first byte of a blob. */
-const MANIFEST_WAIT_MS = 2_000;
+/** How long a manifest that is just arriving is waited for. Whoever asks is then free to ask another one, who may have got it meanwhile. */
+const MANIFEST_WAIT_MS = 1_000;
 
 /** What other mirrors pull from. It serves what this node holds and never asks anyone else, so there are no loops. */
 export function createPeerServer(deps: PeerServerDeps, options: PeerServerOptions): PeerServer {

@@ -89,8 +89,8 @@ export interface Transfer {
 /** A dial that fails, a peer that is slow, and one that answers; then upstream is the better choice. */
 const FIRST_BYTE_TIMEOUT_MS = 3000;
 
-/** Whoever has waited long enough for another to begin needs a moment to be told to begin itself. */
-const WAIT_MORE_MS = 500;
+/** Whoever has waited long enough for another to begin is told to begin itself within a moment; or what did begin is on its way, from one to the next. */
+const WAIT_MORE_MS = 1_000;
 
 /** Image configs are a few KiB; so they are verified before the client gets any of it, and a wrong peer costs nothing. */
 const KEEP_BYTES_MAX = 1024 * 1024;
