@@ -21,7 +21,7 @@ async function startArriving(t: TestContext, kind: 'blob' | 'manifest' = 'blob')
   const pool = createBufferPool({ bytesMax: 4 * 1024 * 1024 });
   const client = createPeerClient(
     { pool, records: createRecords(), now: Date.now },
-    { keys: TEST_KEYS, encryption: 'on' },
+    { keys: TEST_KEYS, encryption: 'on', limits: { dialTimeoutMs: 3000 } },
   );
   t.after(() => client.close());
   const request = { kind, digest: DIGEST, ...APP } as const;
