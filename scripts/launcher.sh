@@ -27,4 +27,4 @@ fi
 # the flags of Node. A small young generation, no code that is compiled for
 # speed at the cost of size, and one heap for the C library instead of one a thread. node:ffi is experimental, and known to be (ADR 0023).
 export MALLOC_ARENA_MAX=1
-exec "$node" --disable-warning=ExperimentalWarning --max-semi-space-size=4 --optimize-for-size "$dist/miroir.js" "$@"
+exec "$node" --max-semi-space-size=4 --optimize-for-size --disable-warning=ExperimentalWarning "$dist/miroir.js" "$@"
