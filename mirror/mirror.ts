@@ -10,6 +10,7 @@ import { type Component, closing, createAssembly } from '../common/lifecycle.ts'
 import { type Logger, silentLogger } from '../common/log.ts';
 import type { Digest } from '../common/oci/digest.ts';
 import type { Registry } from '../common/oci/reference.ts';
+import { letGoOfOwnCode } from '../common/own-code.ts';
 import { type ContainerdClient, createContainerdClient } from '../containerd/api/client.ts';
 import { createCriClient } from '../containerd/api/cri.ts';
 import { type ConfiguredRegistry, configureRegistry } from '../containerd/configure.ts';
@@ -93,6 +94,9 @@ export interface PodServing {
 
 /** A few transfers at full speed, with room left for the rest of the mirror below 128 MB. */
 const POOL_BYTES = 24 * 1024 * 1024;
+
+/** Content is listed and told to the swarm by then, and containerd was judged. */
+const START_SETTLED_MS = 10_000;
 
 /** One node's mirror: builds the parts, starts them from the bottom up, and stops them from the top down. */
 export function createMirror({ log, random }: MirrorDeps, options: MirrorOptions): Component {
@@ -240,7 +244,19 @@ async function buildParts(
     registryServer,
     ...(podServer === undefined ? [] : [podServer]),
     verdict,
+    afterTheStart(letGoOfOwnCode),
   ];
+}
+
+/** Once, when what the start has begun is done too. */
+function afterTheStart(act: () => void): Component {
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    start: async () => {
+      timer = setTimeout(act, START_SETTLED_MS).unref();
+    },
+    stop: async () => clearTimeout(timer),
+  };
 }
 
 /** Brings a library for tokens: only where pods are served. */
