@@ -9,8 +9,8 @@ function leases(count: number): BufferLease[] {
 
 for (const { holders, pieceBytes } of [
   { holders: 1, pieceBytes: POOL_BUFFER_BYTES },
-  { holders: 4, pieceBytes: POOL_BUFFER_BYTES },
-  { holders: 8, pieceBytes: POOL_BUFFER_BYTES / 2 },
+  { holders: 2, pieceBytes: POOL_BUFFER_BYTES },
+  { holders: 8, pieceBytes: POOL_BUFFER_BYTES / 4 },
   { holders: 100, pieceBytes: 128 * 1024 },
 ]) {
   test(`of ${holders} that send at once, each fills ${pieceBytes} bytes at a time`, () => {
