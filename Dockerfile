@@ -51,6 +51,6 @@ LABEL org.opencontainers.image.title="Miroir" \
 COPY --from=runtime /rootfs /
 COPY --from=bundle /app /
 # As scripts/launcher.sh, for the memory of a mirror on every node.
-ENV PATH=/usr/local/bin NODE_ENV=production NODE_OPTIONS="--max-semi-space-size=4 --disable-warning=ExperimentalWarning" MALLOC_ARENA_MAX=1
+ENV PATH=/usr/local/bin NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=4 MALLOC_ARENA_MAX=1
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/miroir"]

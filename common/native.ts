@@ -16,9 +16,20 @@ export interface Native<T extends Definitions> {
 export function openNative<const T extends Definitions>(definitions: T): Native<T> | undefined {
   if (process.platform !== 'linux') return undefined;
   try {
-    const ffi = process.getBuiltinModule('node:ffi');
+    const ffi = withoutWarning(() => process.getBuiltinModule('node:ffi'));
     return ffi && { functions: ffi.dlopen(null, definitions).functions, addressOf: ffi.getRawPointer };
   } catch {
     return undefined;
+  }
+}
+
+/** That node:ffi is experimental is known, and no news for who runs a mirror: a line on stderr is one that something is to be done about. */
+function withoutWarning<T>(act: () => T): T {
+  const { emitWarning } = process;
+  process.emitWarning = () => {};
+  try {
+    return act();
+  } finally {
+    process.emitWarning = emitWarning;
   }
 }

@@ -25,6 +25,6 @@ fi
 
 # A mirror runs on every node, so its memory counts. Measured on a node with two others: 86 to 87 MB of RSS at rest, and 92 without
 # the flags of Node. A small young generation, no code that is compiled for
-# speed at the cost of size, and one heap for the C library instead of one a thread. node:ffi is experimental, and known to be (ADR 0023).
+# speed at the cost of size, and one heap for the C library instead of one a thread.
 export MALLOC_ARENA_MAX=1
-exec "$node" --max-semi-space-size=4 --optimize-for-size --disable-warning=ExperimentalWarning "$dist/miroir.js" "$@"
+exec "$node" --max-semi-space-size=4 --optimize-for-size "$dist/miroir.js" "$@"
