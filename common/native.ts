@@ -25,7 +25,7 @@ export function openNative<const T extends Definitions>(definitions: T): Native<
 
 /** That node:ffi is experimental is known, and no news for who runs a mirror: a line on stderr is one that something is to be done about. */
 function withoutWarning<T>(act: () => T): T {
-  const { emitWarning } = process;
+  const emitWarning = process.emitWarning.bind(process);
   process.emitWarning = () => {};
   try {
     return act();
