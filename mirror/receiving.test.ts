@@ -7,6 +7,7 @@ import type { Digest } from '../common/oci/digest.ts';
 import { sha256 } from '../test/conformance/store-image.ts';
 import { createReceiving } from './receiving.ts';
 import { createMemoryStore } from './store/memory-store.ts';
+import { LEAD_SILENT_MS_MAX } from './swarm/claims.ts';
 import { createMemoryHub, createMemoryRouter } from './swarm/memory.ts';
 import { type Claim, digestKey } from './swarm/router.ts';
 
@@ -81,4 +82,18 @@ test('tells this node when the first bytes are there, and when no more will come
   arriving.write(BYTES.subarray(10));
   arriving.commit();
   assert.deepEqual(await ended, [DIGEST]);
+});
+
+test('a node that has all of it and not yet in its store is followed, longer than one that gets no more of it', {
+  timeout: 20_000,
+}, async (t) => {
+  const node = await start(t);
+  const arriving = node.store.receive(DIGEST, BYTES.length);
+  t.after(() => arriving.abort());
+  arriving.write(BYTES);
+  await until(t, node, 'follow');
+
+  await delay(LEAD_SILENT_MS_MAX + 1_000, undefined, { signal: t.signal });
+
+  assert.equal((await node.claim()).role, 'follow');
 });

@@ -18,6 +18,9 @@ export interface ReceivingDeps {
 /** How often the progress of what is arriving is told: several times in what a silent leader is given. */
 const TELL_MS = 500;
 
+/** What is whole is verified, and written to the disk, before it is in the store: seconds where a disk is busy, and others get it from here meanwhile. */
+const WHOLE_TELLINGS_MAX = 60;
+
 /** A node pulls a few layers at a time. What is more is not followed by others, and is found when it is whole. */
 const FOLLOWED_MAX = 128;
 
@@ -37,12 +40,16 @@ export function createReceiving({ store, router, log, begun, ended: over }: Rece
       while (!ended.aborted && availableBytes < ingest.sizeBytes) {
         if (availableBytes > 0 && !hasBegun) begun(digest);
         hasBegun = availableBytes > 0;
-        router.receiving([{ key: digestKey(digest), offset: availableBytes }]);
+        router.receiving([{ key: digestKey(digest), offset: availableBytes, isWhole: false }]);
         // The first bytes are told at once, as others wait for them; more of them from time to time.
         if (availableBytes > 0) await delay(TELL_MS, undefined, { signal: ended });
         const grown = await nextGrowth(ingest, availableBytes, ended);
         if (grown === 'aborted') return router.gaveUp([digestKey(digest)]);
         availableBytes = grown;
+      }
+      for (let tellings = 0; !ended.aborted && tellings < WHOLE_TELLINGS_MAX; tellings += 1) {
+        router.receiving([{ key: digestKey(digest), offset: ingest.sizeBytes, isWhole: true }]);
+        await delay(TELL_MS, undefined, { signal: ended });
       }
     } finally {
       await ingest.file.close();

@@ -70,7 +70,7 @@ export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
   };
 
   const received = (peerId: string, entries: readonly WireProgress[]) => {
-    for (const { key, offset } of entries) claims.progress(key, peerId, offset, now());
+    for (const { key, offset, isWhole } of entries) claims.progress(key, peerId, offset, now(), isWhole);
   };
 
   const release = (peerId: string, keys: readonly KeyHash[]) => {

@@ -169,3 +169,12 @@ test('who is silent is forgotten, and nothing is left of who has gone', () => {
   claims.removePeer('c');
   assert.equal(claims.size, 0);
 });
+
+test('a leader that has all of it leads as long as it says so, whatever its store takes', () => {
+  const claims = createClaims();
+  claims.claim(KEY, 'a', from(0), 0);
+  for (let atMs = 500; atMs <= 10_000; atMs += 500) claims.progress(KEY, 'a', 1000, atMs, true);
+
+  assert.deepEqual(claims.claim(KEY, 'b', from(0), 10_100), { role: 'follow', receivers: ['a'] });
+  assert.equal(claims.claim(KEY, 'b', from(0), 10_100 + LEAD_SILENT_MS_MAX).role, 'lead');
+});

@@ -16,7 +16,8 @@ export interface Claims {
   claim(key: KeyHash, peerId: string, want: Want, now: number): ClaimAnswer;
   /** Those who receive it, as for `follow`, without asking anybody to lead. */
   receivers(key: KeyHash, peerId: string, offset: number, now: number): readonly string[];
-  progress(key: KeyHash, peerId: string, offset: number, now: number): void;
+  /** One that has all of it gets on as long as it says so. */
+  progress(key: KeyHash, peerId: string, offset: number, now: number, isWhole?: boolean): void;
   /** It has all of it, or gave up. */
   release(key: KeyHash, peerId: string): void;
   removePeer(peerId: string): void;
@@ -125,10 +126,10 @@ export function createClaims(): Claims {
   };
 
   /** Answers whether it got on. */
-  const advance = (claim: Claim, receiver: Receiver, offset: number, now: number): boolean => {
+  const advance = (claim: Claim, receiver: Receiver, offset: number, now: number, isWhole = false): boolean => {
     receiver.offset = Math.max(receiver.offset, offset);
     const isFirst = receiver.grewTo === 0 && offset > 0;
-    if (!isFirst && offset < receiver.grewTo + PROGRESS_BYTES_MIN) return false;
+    if (!isFirst && !isWhole && offset < receiver.grewTo + PROGRESS_BYTES_MIN) return false;
     receiver.grewTo = offset;
     receiver.grewAt = now;
     if (claim.leader === receiver.peerId) claim.ledAt = now;
@@ -169,12 +170,12 @@ export function createClaims(): Claims {
       advance(entered.claim, entered.receiver, offset, now);
       return follow(entered.claim, entered.receiver, now);
     },
-    progress: (key, peerId, offset, now) => {
+    progress: (key, peerId, offset, now, isWhole) => {
       if (offset === 0 && claims.get(key)?.receivers.has(peerId) !== true) return;
       const entered = enter(key, peerId, now);
       if (entered === undefined) return;
       const { claim, receiver } = entered;
-      const gotOn = advance(claim, receiver, offset, now);
+      const gotOn = advance(claim, receiver, offset, now, isWhole);
       // Bytes that come while nobody leads come from the registry, or from one who has them all.
       if (gotOn && claim.leader === undefined) Object.assign(claim, { leader: peerId, ledAt: now });
     },

@@ -74,7 +74,8 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
       return claim.role === 'lead' ? claim : { role: 'follow', providers: receiving(claim.receivers) };
     },
     receiving: (receipts) => {
-      for (const { key, offset } of receipts) hub.claims.progress(hashKey(key), peerId, offset, performance.now());
+      for (const { key, offset, isWhole } of receipts)
+        hub.claims.progress(hashKey(key), peerId, offset, performance.now(), isWhole);
     },
     gaveUp: (keys) => {
       for (const key of keys) hub.claims.release(hashKey(key), peerId);

@@ -184,7 +184,7 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
       if (claim.role === 'lead') return { role: 'lead' };
       return { role: claim.role, providers: claimedProviders(claim, from) };
     },
-    receiving: (receipts) => desk.receiving(receipts.map(({ key, offset }) => ({ key: hashKey(key), offset }))),
+    receiving: (receipts) => desk.receiving(receipts.map(({ key, ...rest }) => ({ key: hashKey(key), ...rest }))),
     gaveUp: (keys) => desk.gaveUp(keys.map(hashKey)),
     advertise: async (entries, signal) => {
       // The other members who may keep a claim on it are told by the record itself.

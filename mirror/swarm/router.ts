@@ -47,6 +47,8 @@ export interface Want {
 export interface Receipt {
   readonly key: Key;
   readonly offset: number;
+  /** All of it is here, and not in the store yet: it gets on, though nothing more of it comes. */
+  readonly isWhole: boolean;
 }
 
 /**

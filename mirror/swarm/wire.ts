@@ -54,6 +54,7 @@ export interface WireProvider {
 export interface WireProgress {
   readonly key: KeyHash;
   readonly offset: number;
+  readonly isWhole: boolean;
 }
 
 export type ClaimRole = (typeof ROLES)[number];
@@ -219,9 +220,10 @@ function writePayload(writer: Writer, frame: Frame): void {
       return;
     case 'receive':
       writer.u16(frame.entries.length);
-      for (const { key, offset } of frame.entries) {
+      for (const { key, offset, isWhole } of frame.entries) {
         writer.key(key);
         writer.u48(offset);
+        writer.u8(isWhole ? 1 : 0);
       }
       return;
     case 'remove':
@@ -267,7 +269,7 @@ function readPayload(reader: Reader, type: Frame['type'], id: number): Frame {
       return { type, id, role, providers: reader.list(reader.count8(FRAME_PROVIDERS_MAX), () => readPeer(reader)) };
     }
     case 'receive': {
-      const readProgress = () => ({ key: reader.key(), offset: reader.u48() });
+      const readProgress = () => ({ key: reader.key(), offset: reader.u48(), isWhole: reader.u8() !== 0 });
       return { type, id, entries: reader.list(reader.count16(FRAME_ENTRIES_MAX), readProgress) };
     }
     case 'remove':

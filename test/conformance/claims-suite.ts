@@ -70,7 +70,7 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
   swarmTest('who says that it is receiving something is followed', async (swarm) => {
     const [a, b] = await joinTogether(swarm, 2);
 
-    a.router.receiving(KEYS.map((wanted) => ({ key: wanted, offset: 5 })));
+    a.router.receiving(KEYS.map((wanted) => ({ key: wanted, offset: 5, isWhole: false })));
 
     await eventually(async () => {
       // It may have asked before the other was heard, and lead.

@@ -67,7 +67,7 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
     )
     .map(([id, role, providers]) => ({ type: 'claimed' as const, id, role, providers })),
   fc
-    .tuple(id, fc.array(fc.record({ key, offset }, { noNullPrototype: true })))
+    .tuple(id, fc.array(fc.record({ key, offset, isWhole: fc.boolean() }, { noNullPrototype: true })))
     .map(([id, entries]) => ({ type: 'receive' as const, id, entries })),
   fc.tuple(id, fc.array(key)).map(([id, keys]) => ({ type: 'release' as const, id, keys })),
 );
