@@ -42,6 +42,7 @@ export interface Asked extends PeerContent {
 export type Answer = (asked: Asked) => void | Promise<void>;
 
 export interface FaultyPeer {
+  /** Rejects when an answer could not do what it was to do. */
   stop(): Promise<void>;
 }
 
@@ -68,13 +69,23 @@ export async function startFaultyPeer(options: FaultyPeerOptions, signal: AbortS
   const secrets = peerKeys(keys);
   const keyOf = (identity: string) => Buffer.from(secrets.get(identity) ?? '');
   const sockets = new Set<Socket>();
+  /** Nobody waits for an answer: what goes wrong in it is told where the peer is stopped. */
+  let wrong: { readonly error: unknown } | undefined;
+  const reply = async (asked: Asked) => {
+    try {
+      await answer(asked);
+    } catch (error) {
+      wrong ??= { error };
+      asked.response.destroy();
+    }
+  };
   const app = http.createServer((request, response) => {
     const socket = carriers.get(request.socket) ?? request.socket;
     const asked = parseQuestion(request, response, contents, socket);
     if (asked === undefined) {
       response.writeHead(404, { 'Content-Length': 0 }).end();
     } else {
-      void answer(asked);
+      void reply(asked);
     }
   });
   /** What carries the streams that HTTP is spoken on. */
@@ -118,6 +129,7 @@ export async function startFaultyPeer(options: FaultyPeerOptions, signal: AbortS
     await router.stop();
     for (const socket of sockets) socket.destroy();
     server.close();
+    if (wrong !== undefined) throw wrong.error;
   };
   try {
     await router.start(signal);
