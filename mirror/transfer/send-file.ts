@@ -67,18 +67,18 @@ export async function sendFile(
   try {
     let offset = start;
     let available = growth?.availableBytes ?? end;
+    const readable = () => Math.min(end, available) - offset;
     while (offset < end && !sink.gone.aborted) {
       if (growth !== undefined && offset >= available) {
         available = await moreThan(growth, offset, sink.gone);
         continue;
       }
-      const readable = Math.min(end, available) - offset;
       if (offset >= copyFrom) {
         if (lease.isOut) {
           await change();
           continue;
         }
-        const range = { offset, byteCount: Math.min(readable, COPY_BYTES_MAX) };
+        const range = { offset, byteCount: Math.min(readable(), COPY_BYTES_MAX) };
         const copied = sink.direct?.((socketFd) => kernelCopy?.(socketFd, file.fd, range));
         offset += copied ?? 0;
         if (copied === range.byteCount) {
@@ -96,7 +96,7 @@ export async function sendFile(
       }
       const pieceBytes =
         offset >= copyFrom ? REFILL_BYTES : Math.min(buffer.length, lease.pieceBytesMax, pace.pieceBytesMax);
-      const wanted = Math.min(pieceBytes, readable);
+      const wanted = Math.min(pieceBytes, readable());
       await pace.wait(wanted, sink.gone);
       const { bytesRead } = await file.read(buffer, 0, wanted, offset);
       if (bytesRead === 0) throw new Error('the file ended early');
