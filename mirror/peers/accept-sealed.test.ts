@@ -21,6 +21,7 @@ function sealRecord(seal: Seal, text: Uint8Array): Buffer {
 /** A sealed connection, from the server's side, and what a client seals with on the other. */
 async function connect(
   t: TestContext,
+  cipher = createRecordCipher(),
 ): Promise<{ stream: Duplex; client: net.Socket; seal: (text: string) => Buffer }> {
   const server = net.createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -36,7 +37,7 @@ async function connect(
   client.write(Buffer.concat([HELLO, Buffer.alloc(SESSION_ID_BYTES), clientNonce]));
   const stream = await acceptSealed(
     socket,
-    { sessions: { begin: () => {}, secretOf: () => SECRET }, records: createRecords() },
+    { sessions: { begin: () => {}, secretOf: () => SECRET }, records: createRecords(cipher) },
     5000,
   );
   assert.ok(typeof stream === 'object');
@@ -72,6 +73,23 @@ for (const { what, spoil } of [
     assert.equal(stream.destroyed, true);
   });
 }
+
+test('what cannot be sealed any more ends the connection, and nothing else', async (t) => {
+  const seal = () => {
+    throw new Error('the key has sealed all that it may');
+  };
+  const { stream, client } = await connect(t, { ...createRecordCipher(), seal });
+  const failed = once(stream, 'error');
+  // As HTTP does: what is written then is sealed in a turn of its own, where nobody catches.
+  stream.cork();
+  stream.write('HTTP/1.1 ');
+  process.nextTick(() => stream.uncork());
+
+  const [error] = await failed;
+
+  assert.match(String(error), /all that it may/);
+  if (!client.destroyed) await once(client, 'close');
+});
 
 test('a connection that nobody uses is told of, as of any other socket', async (t) => {
   const { stream } = await connect(t);

@@ -111,7 +111,12 @@ function createSealedStream(
       for (let start = 0; start < bytes.length; start += RECORD_TEXT_BYTES_MAX) {
         const end = Math.min(bytes.length, start + RECORD_TEXT_BYTES_MAX);
         const { bytes: record, give } = records.lend(recordLength(end - start));
-        seal(bytes.subarray(start, end), record);
+        try {
+          seal(bytes.subarray(start, end), record);
+        } catch (error) {
+          written(error as Error);
+          break;
+        }
         socket.write(record, (error) => {
           give();
           if (end === bytes.length) written(error);

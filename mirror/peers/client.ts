@@ -32,6 +32,8 @@ export interface PeerClientLimits extends ConnectionLimits {
   /** Kept for the next request. Shorter than the peer's own limit, so that it is this side that closes. */
   readonly idleTimeoutMs: number;
   readonly idleConnectionsMax: number;
+  /** What one connection brings before the next request gets a new one. */
+  readonly connectionBytesMax: number;
 }
 
 /** Within one cluster a connection takes a millisecond; a peer that needs half a second is no help. */
@@ -44,6 +46,8 @@ const LIMITS: PeerClientLimits = {
   connectionsPerPeerMax: 16,
   idleTimeoutMs: 60_000,
   idleConnectionsMax: 64,
+  // A quarter of what the key of a sealed one may seal: no body is cut by its end.
+  connectionBytesMax: 64 * 1024 ** 3,
 };
 
 /** The body of a refusal is read away, to keep its connection, when it is no longer than an honest one. */
@@ -112,7 +116,8 @@ export function createPeerClient(deps: PeerClientDeps, options: PeerClientOption
   };
 
   const done = (address: string, connection: PeerConnection) => {
-    if (!connection.isOpen || idleCount >= limits.idleConnectionsMax) {
+    const isWorn = connection.receivedBytes >= limits.connectionBytesMax;
+    if (!connection.isOpen || isWorn || idleCount >= limits.idleConnectionsMax) {
       connection.close();
       forget(address, connection);
       return;

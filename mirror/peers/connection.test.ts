@@ -40,6 +40,15 @@ test('a connection holds four records for a slow client, and one of many connect
   assert.deepEqual(new Set(many.map(recordsTaken)), new Set([1]));
 });
 
+test('a connection whose client has not taken the end of a body listens to the next answer', async (t) => {
+  const connection = await openForSlowClient({ count: 0 });
+  t.after(() => connection.close());
+  const record = Buffer.alloc(250);
+  const goesOn = [1, 2, 3, 4].map(() => connection.take(record, () => {}));
+
+  assert.deepEqual(goesOn, [true, true, true, true]);
+});
+
 test('a connection that breaks leaves its share to the others', async (t) => {
   const bodies = { count: 0 };
   const many = await Promise.all(Array.from({ length: 8 }, () => openForSlowClient(bodies)));

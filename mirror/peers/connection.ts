@@ -50,6 +50,8 @@ export interface PeerConnection extends PeerReader {
   /** Whether bytes of the answer to the last request came. */
   readonly hasAnswered: boolean;
   readonly isOpen: boolean;
+  /** Of all answers so far. */
+  readonly receivedBytes: number;
   /** Another connection to the same peer has stalled: this one fails too, unless something came on it meanwhile. */
   failIfSilent(): void;
   close(): void;
@@ -99,6 +101,7 @@ export function createPeerConnection(
   let socket: PeerSocket | undefined;
   let phase: Phase = { name: 'idle' };
   let hasAnswered = false;
+  let receivedBytes = 0;
   let isPaused = false;
   let timer: NodeJS.Timeout | undefined;
   let flushing: NodeJS.Immediate | undefined;
@@ -207,6 +210,7 @@ export function createPeerConnection(
 
   const read = (byteCount: number, buffer: Uint8Array): boolean => {
     heardAtMs = performance.now();
+    receivedBytes += byteCount;
     const isScratch = buffer === scratch;
     const now = phase;
     if (now.name === 'head') takeHead(now, buffer.subarray(0, byteCount));
@@ -244,11 +248,13 @@ export function createPeerConnection(
       give();
       return pauseWhen(phase.name === 'body' && phase.receiver === undefined);
     }
+    receivedBytes += bytes.length;
     const count = Math.min(bytes.length, now.remaining);
     now.slabs.adopt(bytes.subarray(0, count), give);
     takeBody(now, count);
     if (bytes.length > count) fail(misbehaved('the peer sent more than it promised'));
-    return pauseWhen(now.slabs.isFull);
+    // What was taken in may have been its end: then nobody waits for its client, and the next answer is to be read.
+    return phase === now ? pauseWhen(now.slabs.isFull) : !isPaused;
   };
 
   /** The buffer to read into next is asked for before the socket is: so `callback` decides about pausing. */
@@ -302,6 +308,9 @@ export function createPeerConnection(
     },
     get isOpen() {
       return phase.name !== 'closed';
+    },
+    get receivedBytes() {
+      return receivedBytes;
     },
     failIfSilent: () => {
       // Whoever waits for its client does not listen either, and would find out only when that client has waited long enough.

@@ -16,8 +16,13 @@ export const RECORD_TAG_BYTES = CIPHER_TAG_BYTES;
 
 export const SEALING_NONCE_BYTES = 16;
 
-/** Below the limit of RFC 8446, 5.5, for as many cipher blocks: 256 GiB in large records. Nobody keeps a connection so long. */
-const RECORDS_MAX = 2 ** 19;
+/** Below the limit of RFC 8446, 5.5, for as many blocks of the cipher: 256 GiB. Clients leave a connection sooner (`client.ts`). */
+const BLOCKS_MAX = 2 ** 34;
+const BLOCK_BYTES = 16;
+/** The header, and the block that the tag is made of. */
+const BLOCKS_A_RECORD = 2;
+/** A nonce has room for so many numbers. */
+const RECORDS_MAX = 2 ** 32;
 
 /** One direction's key, and what its nonces are made of. */
 type DirectionKey = Uint8Array;
@@ -41,15 +46,20 @@ export function recordLength(textBytes: number): number {
   return RECORD_HEADER_BYTES + textBytes + RECORD_TAG_BYTES;
 }
 
-/** Seals a text of at most `RECORD_TEXT_BYTES_MAX` into a record of `recordLength`, in other memory than the text's. */
+/**
+ * Seals a text of at most `RECORD_TEXT_BYTES_MAX` into a record of `recordLength`, in other memory than the text's. Throws when
+ * the key has sealed all that it may.
+ */
 export type Seal = (text: Uint8Array, record: Uint8Array) => void;
 
-export function createSealer(cipher: RecordCipher, directionKey: DirectionKey): Seal {
-  const { key, nextNonce } = splitKey(directionKey);
+export function createSealer(cipher: RecordCipher, directionKey: DirectionKey, blocksMax = BLOCKS_MAX): Seal {
+  const { key, nextNonce } = splitKey(directionKey, blocksMax);
   return (text, record) => {
     const header = record.subarray(0, RECORD_HEADER_BYTES);
     new DataView(header.buffer, header.byteOffset).setUint32(0, text.length);
-    cipher.seal({ key, nonce: nextNonce(), header }, text, record.subarray(RECORD_HEADER_BYTES));
+    const nonce = nextNonce(text.length);
+    if (nonce === undefined) throw new Error('a sealed connection has sent all that its key allows');
+    cipher.seal({ key, nonce, header }, text, record.subarray(RECORD_HEADER_BYTES));
   };
 }
 
@@ -59,19 +69,30 @@ export function recordBytes(header: Uint8Array, textBytesMax = RECORD_TEXT_BYTES
   return text > 0 && text <= textBytesMax ? text + RECORD_TAG_BYTES : undefined;
 }
 
-/** Opens what followed a header, where it is: the text, or undefined when it is not what the other end sealed. */
+/** Opens what followed a header, where it is: the text, or undefined when it is not what the other end sealed, or more than it may. */
 export type Open = (header: Uint8Array, sealed: Uint8Array) => Uint8Array | undefined;
 
-export function createOpener(cipher: RecordCipher, directionKey: DirectionKey): Open {
-  const { key, nextNonce } = splitKey(directionKey);
-  return (header, sealed) => cipher.open({ key, nonce: nextNonce(), header }, sealed);
+export function createOpener(cipher: RecordCipher, directionKey: DirectionKey, blocksMax = BLOCKS_MAX): Open {
+  const { key, nextNonce } = splitKey(directionKey, blocksMax);
+  return (header, sealed) => {
+    const nonce = nextNonce(sealed.length - RECORD_TAG_BYTES);
+    return nonce && cipher.open({ key, nonce, header }, sealed);
+  };
 }
 
-function splitKey(directionKey: DirectionKey): { readonly key: Uint8Array; readonly nextNonce: () => Uint8Array } {
+interface SplitKey {
+  readonly key: Uint8Array;
+  /** For a record of a text so long; undefined when the key is used up. */
+  readonly nextNonce: (textBytes: number) => Uint8Array | undefined;
+}
+
+function splitKey(directionKey: DirectionKey, blocksMax: number): SplitKey {
   const first = directionKey.subarray(CIPHER_KEY_BYTES);
   let count = 0;
-  const nextNonce = () => {
-    if (count >= RECORDS_MAX) throw new Error('a sealed connection has sent all that its key allows');
+  let blockCount = 0;
+  const nextNonce = (textBytes: number) => {
+    blockCount += Math.ceil(textBytes / BLOCK_BYTES) + BLOCKS_A_RECORD;
+    if (blockCount > blocksMax || count >= RECORDS_MAX) return undefined;
     const nonce = Buffer.from(first);
     nonce.writeUInt32BE((nonce.readUInt32BE(CIPHER_NONCE_BYTES - 4) ^ count) >>> 0, CIPHER_NONCE_BYTES - 4);
     count += 1;

@@ -300,6 +300,25 @@ test('content leaves at the rate that is set', async (t) => {
   assert.ok(performance.now() - startedAt > 350);
 });
 
+test('what a connection may bring is not more than its key may seal', async (t) => {
+  const { store, peerAddress } = await startTestMirror(t, { name: 'node', hub: createMemoryHub() });
+  const digest = store.put(MANIFEST);
+  const between = await countConnections(t, () => peerAddress);
+  const pool = createBufferPool({ bytesMax: 4 * 1024 * 1024 });
+  const client = createPeerClient(
+    { pool, records: createRecords(), now: Date.now },
+    { keys: TEST_KEYS, encryption: 'on', limits: { dialTimeoutMs: 3000, connectionBytesMax: 1 } },
+  );
+  t.after(() => client.close());
+  const ask = () => client.head(between.address, { kind: 'blob', digest, ...APP }, AbortSignal.timeout(5000));
+
+  await ask();
+  const afterOne = between.sent.length;
+  await ask();
+
+  assert.equal(between.sent.length, afterOne + 1);
+});
+
 test('one host gets so many connections and no more', async (t) => {
   const { peerAddress } = await start(t, 'off');
   const sockets = Array.from({ length: 40 }, () => net.connect(hostPort(peerAddress)));

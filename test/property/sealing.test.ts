@@ -30,6 +30,24 @@ test('OpenSSL can be called by the Node that the project brings', () => {
   assert.notEqual(ciphers.native, undefined);
 });
 
+test('a key seals and opens so much, and not a record more', () => {
+  const cipher = createNodeCipher();
+  const text = Buffer.alloc(16);
+  // Each record: its text, its header and what the tag is made of.
+  const seal = createSealer(cipher, key, 6);
+  const open = createOpener(cipher, key, 6);
+  const records = [1, 2].map(() => {
+    const record = Buffer.alloc(recordLength(text.length));
+    seal(text, record);
+    return record;
+  });
+  const openRecord = (record: Buffer) => open(record.subarray(0, 4), Buffer.from(record.subarray(4)));
+
+  assert.throws(() => seal(text, Buffer.alloc(recordLength(text.length))), /all that its key allows/);
+  assert.deepEqual(records.map(openRecord), [text, text]);
+  assert.equal(openRecord(records[1] as Buffer), undefined);
+});
+
 for (const [sealer, sealing] of Object.entries(ciphers)) {
   for (const [opener, opening] of Object.entries(ciphers)) {
     if (sealing !== undefined && opening !== undefined) testSealing(`${sealer} to ${opener}`, sealing, opening);
