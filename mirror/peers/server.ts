@@ -17,6 +17,7 @@ import { refusal } from '../registry/oci-error.ts';
 import { type OciPath, parseOciPath } from '../registry/oci-path.ts';
 import { refuseRequest } from '../registry/request-guard.ts';
 import type { Store } from '../store/store.ts';
+import type { CountingSink } from '../transfer/body-sink.ts';
 import type { BufferPool } from '../transfer/buffer-pool.ts';
 import type { KernelCopy } from '../transfer/kernel-copy.ts';
 import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
@@ -58,6 +59,8 @@ export interface PeerServerOptions {
   readonly uploads: UploadLimits;
   /** Bytes per second of content to all peers together; undefined for no limit. */
   readonly uploadRate?: number | undefined;
+  /** A peer that takes nothing of a body for so long, or twice as long, is left. */
+  readonly uploadStallMs?: number;
 }
 
 export interface PeerServer extends Component {
@@ -76,6 +79,9 @@ const REQUEST_TIMEOUT_MS = 5000;
 
 /** Longer than the other side keeps an idle connection, so that it is not closed just as a request comes. */
 const IDLE_TIMEOUT_MS = 120_000;
+
+/** Who takes nothing for this long hangs: its place is for others. A piece of 1 MiB takes less, or its peer has left for another one. */
+const UPLOAD_STALL_MS = 60_000;
 
 /** How long ago a tag was resolved at its registry. An age, as the clocks of two nodes need not agree. */
 const RESOLVED_AGE_FIELD = 'Miroir-Resolved-Age-Ms';
@@ -102,7 +108,8 @@ export function createPeerServer(deps: PeerServerDeps, options: PeerServerOption
     noDelay: true,
   };
   const pace = options.uploadRate === undefined ? UNLIMITED : createPace(deps, options.uploadRate);
-  const context: Context = { ...deps, uploads: createUploads(deps, options.uploads), pace };
+  const uploads = createUploads(deps, options.uploads);
+  const context: Context = { ...deps, uploads, uploadStallMs: options.uploadStallMs ?? UPLOAD_STALL_MS, pace };
   const handler = (request: IncomingMessage, response: ServerResponse) => {
     handle(context, request, response).catch((error: unknown) => {
       deps.log.error('peer request failed', { error });
@@ -186,6 +193,7 @@ function takeListeners(server: Server, event: string): Array<(this: Server, stre
 
 interface Context extends PeerServerDeps {
   readonly uploads: Uploads;
+  readonly uploadStallMs: number;
   readonly pace: Pace;
 }
 
@@ -272,12 +280,23 @@ async function answerWithBlob(
       if (deps.putOff.has(digest)) deps.log.debug('content comes later', { digest });
       else deps.log.warn('content could not be read to its end', { digest, error });
     };
-    await sendFile({ ...deps, failed }, content, body.range, body.sink);
+    const stopWatching = whenStalled(body.sink, deps.uploadStallMs, () => response.destroy());
+    await sendFile({ ...deps, failed }, content, body.range, body.sink).finally(stopWatching);
     deps.metrics.sentBytes.inc(body.sink.takenBytes);
   } finally {
     upload?.();
     await content.file.close();
   }
+}
+
+/** Calls back when a body got no further between two looks. Answers what ends the looking. */
+function whenStalled(sink: CountingSink, stallMs: number, stalled: () => void): () => void {
+  let takenBytes = -1;
+  const timer = setInterval(() => {
+    if (sink.takenBytes === takenBytes) stalled();
+    ({ takenBytes } = sink);
+  }, stallMs);
+  return () => clearInterval(timer);
 }
 
 /** What this node holds, or is receiving. */

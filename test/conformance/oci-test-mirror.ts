@@ -55,6 +55,7 @@ export interface TestMirrorOptions {
   readonly now?: () => number;
   readonly isTooBusy?: () => boolean;
   readonly uploadRate?: number;
+  readonly uploadStallMs?: number;
   /** What it accepts; it connects with the first. */
   readonly keys?: readonly SwarmKey[];
 }
@@ -95,7 +96,14 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       readers: access.readers,
       isTooBusy,
     },
-    { address: ANY_PORT, keys, encryption, uploads: { perBlobMax: 4, max: 64 }, uploadRate: options.uploadRate },
+    {
+      address: ANY_PORT,
+      keys,
+      encryption,
+      uploads: { perBlobMax: 4, max: 64 },
+      uploadRate: options.uploadRate,
+      ...(options.uploadStallMs !== undefined && { uploadStallMs: options.uploadStallMs }),
+    },
   );
   const signal = AbortSignal.timeout(60_000);
   await peers.start(signal);
