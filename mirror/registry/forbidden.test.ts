@@ -81,3 +81,28 @@ test('answers at once who is known to have no right, and asks nobody about who i
 
   assert.deepEqual([...refused.asked, ...granted.asked], []);
 });
+
+test('what was found is left where its registry cannot be asked: nobody is kept from it', async (t) => {
+  const hub = createMemoryHub();
+  const holder = await startTestMirror(t, { name: 'holder', hub });
+  // More than is on its way before anybody reads.
+  const blob = holder.store.put(Buffer.alloc(64_000_000, 'large'));
+  await holder.advertise();
+  let isBroken = true;
+  const access: Access = {
+    ...OPEN_ACCESS,
+    known: () => undefined,
+    ask: async () => {
+      if (isBroken) throw new Error('too many open files');
+      return 'granted';
+    },
+  };
+  const other = await startTestMirror(t, { name: 'other', hub, access });
+  const get = () => ask(`${other.url}/v2/team/app/blobs/${blob}?ns=hub.example`);
+
+  // As many as the holder sends one blob to at once.
+  for (let count = 0; count < 4; count += 1) assert.equal((await get()).status, 503);
+  isBroken = false;
+
+  assert.equal((await get()).status, 200);
+});

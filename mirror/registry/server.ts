@@ -185,13 +185,20 @@ async function answerWithBlob(
   // Without a validator of ours there is nothing that If-Range could match (RFC 9110, 13.1.5).
   const asked = request.headers['if-range'] === undefined ? parseRange(request.headers.range) : undefined;
   const blob = await transfer.blob({ ...path, isForStore: context.isForStore(request) }, asked, signal);
-  if (blob !== undefined && !(await isPermitted(context, asks, path, signal))) return blob.close();
-  told(blob?.source ?? 'none');
   if (blob === undefined) {
+    told('none');
     logAnswer(context, request, path, 'none');
     return answerRefusal(request, response, NO_BLOB);
   }
-  const body = answerBlobHead(request, response, blob, asked);
+  const begin = async () => {
+    if (!(await isPermitted(context, asks, path, signal))) return undefined;
+    told(blob.source);
+    return answerBlobHead(request, response, blob, asked);
+  };
+  const body = await begin().catch(async (error: unknown) => {
+    await blob.close();
+    throw error;
+  });
   if (body === undefined) return blob.close();
   const outcome = await blob.send(body.range, body.sink);
   // Whoever was sent on resumes behind what it got here; whoever left may have thrown that away.

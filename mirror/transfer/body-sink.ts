@@ -36,8 +36,11 @@ export function responseSink(response: ServerResponse): CountingSink {
   const gone = new AbortController();
   // Writes to a client that has left fail; that it left is told by 'close'.
   response.on('error', () => {});
+  /** Node forgets what was to be told of writes to a connection that is closing. */
+  const pending = new Set<() => void>();
   response.once('close', () => {
     if (!response.writableFinished) gone.abort();
+    for (const left of pending) left();
   });
   if (response.destroyed) gone.abort();
   let takenBytes = 0;
@@ -55,14 +58,13 @@ export function responseSink(response: ServerResponse): CountingSink {
     },
     write: (bytes, written) => {
       takenBytes += bytes.length;
-      let pending = true;
-      const once = () => {
+      const left = () => {
         hasBegun = true;
-        if (pending) written();
-        pending = false;
+        if (pending.delete(left)) written();
       };
-      if (response.destroyed) once();
-      else response.write(bytes, once);
+      pending.add(left);
+      if (response.destroyed) left();
+      else response.write(bytes, left);
     },
     finish: () => {
       response.end();

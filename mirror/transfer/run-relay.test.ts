@@ -7,7 +7,7 @@ import type { Provider } from '../swarm/router.ts';
 import type { PeerBody, PeerClient } from './peer-client.ts';
 import { createPeerMemory } from './peer-memory.ts';
 import { createReadAhead } from './read-ahead.ts';
-import { runRelay } from './run-relay.ts';
+import { type RunRelayDeps, runRelay } from './run-relay.ts';
 
 const BYTES = Buffer.from('what the second peer has');
 const REQUEST = {
@@ -37,20 +37,12 @@ test('a peer that is late is not waited for: the next one is asked beside it, an
     },
   });
   const silent = Promise.withResolvers<PeerBody>();
-  const client = {
-    get: async (address: string) => {
+  const deps = depsOf({
+    get: async (address) => {
       asked.push(address);
       return address === SILENT.address ? silent.promise : body(address);
     },
-  } as Partial<PeerClient> as PeerClient;
-  const count = { inc: () => {} };
-  const deps = {
-    client,
-    peers: createPeerMemory({ now: Date.now }),
-    log: silentLogger,
-    metrics: { resumes: count, switches: count, left: count, cuts: count, bans: count } as never,
-    readAhead: createReadAhead({ now: Date.now }),
-  };
+  });
   const find = async function* () {
     yield [SILENT, QUICK];
   };
@@ -63,3 +55,37 @@ test('a peer that is late is not waited for: the next one is asked beside it, an
   await new Promise(setImmediate);
   assert.equal(dropped, 1);
 });
+
+test('what came before anybody wanted it is given back when nobody does', async (t) => {
+  let released = 0;
+  const body: PeerBody = {
+    head: { sizeBytes: BYTES.length, start: 0, end: BYTES.length },
+    pipe: (receiver) => {
+      receiver.chunk(BYTES, () => {
+        released += 1;
+      });
+      receiver.end();
+    },
+    cancel: () => {},
+  };
+  const deps = depsOf({ get: async () => body });
+  const find = async function* () {
+    yield [QUICK];
+  };
+  const content = await runRelay(deps, { plan: PLAN, firstByteTimeoutMs: 5000 }, REQUEST, find, t.signal);
+
+  content?.cancel();
+
+  assert.equal(released, 1);
+});
+
+function depsOf(client: Partial<PeerClient>): RunRelayDeps {
+  const count = { inc: () => {} };
+  return {
+    client: client as PeerClient,
+    peers: createPeerMemory({ now: Date.now }),
+    log: silentLogger,
+    metrics: { resumes: count, switches: count, left: count, cuts: count, bans: count } as never,
+    readAhead: createReadAhead({ now: Date.now }),
+  };
+}

@@ -142,7 +142,7 @@ export function runRelay(
           sources: () => state.sources,
           send,
           giveWay,
-          cancel: () => dispatch({ type: 'client-gone' }),
+          cancel,
         });
       case 'deliver':
         return deliver(bytesOf(action, chunk));
@@ -324,6 +324,11 @@ export function runRelay(
     for (const chunk of chunks) write(chunk);
     if (ended !== undefined) finish(ended);
     return outcome.promise;
+  };
+
+  const cancel = () => {
+    dispatch({ type: 'client-gone' });
+    for (const { release } of early.splice(0)) release();
   };
 
   const gone = () => {

@@ -237,11 +237,11 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
 
   const relay = async (
     wanted: WantedContent,
-    bounds: { readonly start: number; readonly end?: number; readonly verifies: boolean },
+    bounds: AbsoluteRange & { readonly verifies: boolean },
     find: Find,
     signal: AbortSignal,
   ) => {
-    const sizeBytes = await expectedSize(wanted);
+    const sizeBytes = bounds.sizeBytes ?? (await expectedSize(wanted));
     const limits = { keepBytesMax: KEEP_BYTES_MAX, sizeBytesMax: BLOB_BYTES_MAX, turns: TURNS_LIMITS };
     const plan = { ...bounds, ...limits, sizeBytes };
     const registry = {
@@ -290,14 +290,16 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   };
 
   /** Gets the content once more from each who may have sent it wrong, and compares: the relay bans who did. */
-  const audit = async (wanted: WantedContent, suspects: readonly Provider[]) => {
+  const audit = async (wanted: NamedContent, suspects: readonly Provider[]) => {
     if (isAuditing) return;
     isAuditing = true;
     try {
       for (const suspect of suspects) {
         const whole = { start: 0, verifies: true };
-        const content = await relay(wanted, whole, () => only(suspect), AbortSignal.timeout(AUDIT_MS));
-        if (content !== undefined && (await content.send(NOWHERE)) === 'sent') unconfirmed.cleared(wanted.digest);
+        // For nobody's store: containerd, which asks for it meanwhile, is not to be sent elsewhere because of this.
+        const audited = { ...wanted, isForStore: false };
+        const content = await relay(audited, whole, () => only(suspect), AbortSignal.timeout(AUDIT_MS));
+        if (content !== undefined && (await content.send(nowhere())) === 'sent') unconfirmed.cleared(wanted.digest);
       }
     } finally {
       isAuditing = false;
@@ -344,16 +346,24 @@ function every(ms: number, callback: () => void): () => void {
   return () => clearInterval(timer);
 }
 
+interface AbsoluteRange {
+  readonly start: number;
+  readonly end?: number;
+  /** Of the whole, where the range is only right for that. */
+  readonly sizeBytes?: number;
+}
+
 /** A relay needs to know where it starts. Only the last bytes of something need its size for that. */
 async function absoluteRange(
   asked: RangeRequest | undefined,
   size: () => Promise<number | undefined>,
-): Promise<{ start: number; end?: number } | undefined> {
+): Promise<AbsoluteRange | undefined> {
   if (asked === undefined) return { start: 0 };
   if (!('last' in asked)) return asked;
   const sizeBytes = await size();
-  const range = sizeBytes === undefined ? 'unsatisfiable' : applyRange(asked, sizeBytes);
-  return range === 'unsatisfiable' ? undefined : range === 'whole' ? { start: 0 } : range;
+  if (sizeBytes === undefined) return undefined;
+  const range = applyRange(asked, sizeBytes);
+  return range === 'unsatisfiable' ? undefined : range === 'whole' ? { start: 0, sizeBytes } : { ...range, sizeBytes };
 }
 
 /** Takes in content that the relay has verified whole. */
@@ -372,9 +382,11 @@ async function collect(content: RelayedContent): Promise<Uint8Array> {
 }
 
 /** Takes what it is sent, and drops it. */
-const NOWHERE: BodySink = {
-  write: (_bytes, written) => written(),
-  finish: () => {},
-  cut: () => {},
-  gone: new AbortController().signal,
-};
+function nowhere(): BodySink {
+  return {
+    write: (_bytes, written) => written(),
+    finish: () => {},
+    cut: () => {},
+    gone: new AbortController().signal,
+  };
+}
