@@ -120,8 +120,12 @@ export function createKnownRights({ entriesMax }: KnownRightsOptions): KnownRigh
   return {
     learn,
     hear: (content, readers) => {
-      const isNews = find(content)?.everybody === undefined;
-      if (isNews) learn(content, undefined, readers === 'everybody' ? 'granted' : 'denied', Number.NEGATIVE_INFINITY);
+      if (find(content)?.everybody !== undefined) return;
+      make(content).everybody = { isGranted: readers === 'everybody', atMs: Number.NEGATIVE_INFINITY };
+      // Of the rest of its repository it says less than what this node was told itself, which may be newer.
+      const repository = repositoryOf(content);
+      if (readers === 'some' && !privates.has(repository)) privates.set(repository, Number.NEGATIVE_INFINITY);
+      dropOldest(privates, REPOSITORIES_MAX);
     },
     right: (content, who, ages, nowMs) => {
       const right = rightAt(content, who, ages, nowMs, 1);
