@@ -95,3 +95,19 @@ test('a folder of thousands is followed like any other', async (t) => {
 
   await until('blob-1999');
 });
+
+test('a folder whose path cannot be looked at is as one that is not there', async (t) => {
+  const { root, folder, start, until } = await follow(t);
+  await fs.mkdir(folder, { recursive: true });
+  start();
+  await until(undefined);
+
+  // A link to itself, as a content root may be while it is mounted anew.
+  await fs.rename(path.join(root, 'content'), path.join(root, 'gone'));
+  await fs.symlink('content', path.join(root, 'content'));
+  await fs.rm(path.join(root, 'gone'), { recursive: true });
+  await fs.rm(path.join(root, 'content'));
+  await fs.mkdir(folder, { recursive: true });
+
+  await until(undefined);
+});

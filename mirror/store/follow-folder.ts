@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { identifyFolder } from './ingest-files.ts';
 
 export interface FollowedFolder {
   /** Whether changes are seen as they happen; false when the system has no watch to give (inotify's limits). */
@@ -31,7 +32,7 @@ export function followFolder(
   function attach(): void {
     watcher?.close();
     watcher = undefined;
-    watched = identify(folder);
+    watched = identifyFolder(folder);
     for (let target = folder; !isClosed && watcher === undefined; target = path.dirname(target)) {
       watcher = target === folder ? watchEntries() : watchAncestor(target);
       if (target === path.dirname(target)) break;
@@ -78,16 +79,11 @@ export function followFolder(
   return {
     isWatching: () => watcher !== undefined,
     check: () => {
-      if (identify(folder) !== watched) attach();
+      if (identifyFolder(folder) !== watched) attach();
     },
     close: () => {
       isClosed = true;
       watcher?.close();
     },
   };
-}
-
-function identify(folder: string): string | undefined {
-  const stat = fs.statSync(folder, { throwIfNoEntry: false });
-  return stat && `${stat.dev}:${stat.ino}`;
 }
