@@ -160,6 +160,19 @@ test('one member has room for so many claims, and what it left silent makes room
   assert.equal(claims.claim(keyOf(601), 'b', from(0), 20_000).role, 'follow');
 });
 
+test('who asks for too much has what is silent looked for once a second, not each time', () => {
+  const claims = createClaims();
+  const keyOf = (index: number) => hashKey(digestKey(`sha256:${index.toString(16).padStart(64, '0')}` as Digest));
+  for (let index = 0; index < 512; index += 1) claims.claim(keyOf(index), 'a', from(0), 0);
+
+  const sizes = [9_500, 10_100, 10_600].map((atMs) => {
+    claims.claim(keyOf(600), 'a', from(0), atMs);
+    return claims.size;
+  });
+
+  assert.deepEqual(sizes, [512, 512, 1]);
+});
+
 test('who is silent is forgotten, and nothing is left of who has gone', () => {
   const claims = createClaims();
   claims.claim(KEY, 'a', from(0), 0);

@@ -44,6 +44,8 @@ const KEYS_MAX = 8_192;
 const RECEIVERS_A_KEY_MAX = 2_048;
 /** A node pulls a few dozen layers at a time: who claims more takes no room from the others. */
 const KEYS_A_PEER_MAX = 512;
+/** How often those who are silent are looked for. */
+const SWEEP_MS = 1_000;
 
 interface Receiver {
   readonly peerId: string;
@@ -69,6 +71,7 @@ interface Claim {
 export function createClaims(): Claims {
   const claims = new Map<KeyHash, Claim>();
   const byPeer = new Map<string, Set<KeyHash>>();
+  let sweptAt = Number.NEGATIVE_INFINITY;
 
   const forget = (key: KeyHash, claim: Claim, peerId: string): void => {
     claim.receivers.delete(peerId);
@@ -87,12 +90,11 @@ export function createClaims(): Claims {
     if (now - claim.ledAt > silenceMax(claim, PATIENCE_MS_MAX)) claim.leader = undefined;
   };
 
-  /** Of claims that nobody asks about again, nothing else would be forgotten. */
-  const forgetSilent = (keys: Iterable<KeyHash>, now: number): void => {
-    for (const key of keys) {
-      const claim = claims.get(key);
-      if (claim !== undefined) prune(key, claim, now);
-    }
+  /** Of claims that nobody asks about again, nothing else would be forgotten. Not for each who asks: that is many, and takes a while. */
+  const forgetSilent = (now: number): void => {
+    if (now - sweptAt < SWEEP_MS) return;
+    sweptAt = now;
+    for (const [key, claim] of claims) prune(key, claim, now);
   };
 
   const enter = (key: KeyHash, peerId: string, now: number): { claim: Claim; receiver: Receiver } | undefined => {
@@ -102,8 +104,7 @@ export function createClaims(): Claims {
     let receiver = claim.receivers.get(peerId);
     if (receiver === undefined) {
       const keys = byPeer.get(peerId) ?? new Set<KeyHash>();
-      if (keys.size >= KEYS_A_PEER_MAX) forgetSilent(keys, now);
-      if (claims.size >= KEYS_MAX) forgetSilent(claims.keys(), now);
+      if (keys.size >= KEYS_A_PEER_MAX || claims.size >= KEYS_MAX) forgetSilent(now);
       const isFull = claims.size >= KEYS_MAX || claim.receivers.size >= RECEIVERS_A_KEY_MAX;
       if (isFull || keys.size >= KEYS_A_PEER_MAX) return undefined;
       receiver = {

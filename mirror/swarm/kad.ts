@@ -177,7 +177,8 @@ export function createKadRouter(deps: Libp2pRouterDeps, options: Libp2pRouterOpt
       node = await createKadNode();
       watchRoutingTable(node);
       const onGone = (peerId: string) => datastore.removePeer(peerId);
-      const meshDeps = { log, metrics, node, members: deps.members, random, onSession: () => {}, onGone, onRequest };
+      const nothing = { onSession: () => {}, onMembers: () => {} };
+      const meshDeps = { log, metrics, node, members: deps.members, random, ...nothing, onGone, onRequest };
       mesh = createMesh(meshDeps, options);
       await mesh.start();
       // libp2p does so a second later, and who does not know its own addresses does not name itself as a provider.

@@ -43,6 +43,8 @@ interface MeshDeps {
   readonly random: () => number;
   /** A member is connected, or another session with it is the one to use from now on. */
   readonly onSession: (session: Session) => void;
+  /** There may be other keepers from now on. */
+  readonly onMembers: () => void;
   /** The last session with a member has ended. */
   readonly onGone: (peerId: string) => void;
   readonly onRequest: (session: Session, request: RequestFrame) => ReplyFrame | undefined;
@@ -142,6 +144,7 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
     const peerId = connection.remotePeer.toString();
     if ([...all].filter((session) => session.peerId === peerId).length >= SESSIONS_A_PEER_MAX) {
       connection.abort(new Error('too many sessions'));
+      if (dialed !== undefined) plan.failed(dialed);
       return;
     }
     const hello: HelloFrame = {
@@ -165,10 +168,12 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
 
   const dial = async (target: Target): Promise<void> => {
     const signal = AbortSignal.any([stopping.signal, AbortSignal.timeout(DIAL_MS_MAX)]);
+    let connection: Connection | undefined;
     try {
-      const connection = await node.dial(toMultiaddr(target.hostPort), { signal, force: true });
+      connection = await node.dial(toMultiaddr(target.hostPort), { signal, force: true });
       open(connection, await connection.newStream(PROTOCOL, { signal }), target);
     } catch (error) {
+      connection?.abort(error as Error);
       if (stopping.signal.aborted) return;
       target.isSelf ||= (error as Error).name === 'InvalidPeerIdError';
       if (!target.isSelf) log.debug('member not reached', { address: target.address, error });
@@ -198,7 +203,9 @@ export function createMesh(deps: MeshDeps, options: MeshOptions): Mesh {
       removed.delete(target.address);
       target.isSelf ||= target.hostPort.port === port && local.has(target.hostPort.host);
     }
-    for (const session of current.values()) if (!isWelcome(session)) session.drop('removed');
+    // All of them: another session with the same member would take the place of the one that is dropped.
+    for (const session of all) if (session.address !== '' && !isWelcome(session)) session.drop('removed');
+    deps.onMembers();
     pump();
   };
 

@@ -166,7 +166,8 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
         desk.removePeer(peerId);
         onChange();
       };
-      const meshDeps = { log, metrics, node, members: deps.members, random, onSession: onChange, onGone, onRequest };
+      const changed = { onSession: onChange, onMembers: onChange, onGone };
+      const meshDeps = { log, metrics, node, members: deps.members, random, ...changed, onRequest };
       mesh = createMesh(meshDeps, options);
       ownPlace = placeOf(mesh.selfId);
       await mesh.start();
