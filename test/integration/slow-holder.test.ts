@@ -10,8 +10,11 @@ const DEADLINE_MS = 120_000;
 /** The layers would take it a quarter of a minute. */
 const SLOW_BYTES_PER_SECOND = 6_000_000;
 const LAYER_BYTES = 30_000_000;
-/** A manifest and a config. */
-const SMALL_BYTES = 10_000;
+/**
+ * Where the other holder is late to answer for a layer, the slow one is asked beside it and left at once: what the kernel had taken by then
+ * counts as sent, 3 MiB. Who stays with it for the second until it is found slow has 6 MB more of each layer.
+ */
+const ASKED_ONCE_BYTES = 5_000_000;
 const SENT = 'miroir_peer_sent_bytes_total';
 /** As many as containerd gets at a time: a mirror spreads them over all who hold them, the slow one included. */
 const SPEC = { layers: Array.from({ length: 3 }, () => ({ bytes: LAYER_BYTES })) };
@@ -82,7 +85,7 @@ for (const puller of ['1.6.20', '2.4']) {
     await node.pull(second.reference, {}, signal);
 
     const sentAfter = (await sentBy(slow, signal)) - sentBefore;
-    assert.ok(sentAfter - sentBySlow < SMALL_BYTES, `${sentAfter - sentBySlow} more bytes came of it`);
+    assert.ok(sentAfter - sentBySlow < ASKED_ONCE_BYTES, `${sentAfter - sentBySlow} more bytes came of it`);
     assert.equal(await sentByRegistry(lab), 0);
   });
 
