@@ -14,7 +14,7 @@ import type { DropReason } from './metrics.ts';
 import { createNode, toMultiaddr } from './node.ts';
 import { createOneHopRouter } from './one-hop.ts';
 import type { Key, Provider } from './router.ts';
-import { type Frame, formatFrame, hashKey, type KeyHash } from './wire.ts';
+import { createFrameParser, type Frame, formatFrame, hashKey, type KeyHash } from './wire.ts';
 
 const LOCALHOST = '127.0.0.1';
 const [ONE, TWO] = parseSwarmKeys(`${'01'.repeat(32)}\n${'02'.repeat(32)}`) as [SwarmKey, SwarmKey];
@@ -48,6 +48,10 @@ async function dropped(node: TestNode, reason: DropReason): Promise<number> {
   return metric?.values.find(({ labels }) => labels['reason'] === reason)?.value ?? 0;
 }
 
+async function gauge(node: TestNode, name: string): Promise<number | undefined> {
+  return (await node.registry.getSingleMetric(name)?.get())?.values[0]?.value;
+}
+
 async function find(node: TestNode, key: Key): Promise<Provider[]> {
   return Array.fromAsync(node.router.lookup(key, { limit: 10 }, never));
 }
@@ -73,10 +77,13 @@ async function connectByHand(t: TestContext, node: TestNode) {
   const connection = await libp2p.dial(toMultiaddr({ host: LOCALHOST, port: node.router.swarmPort }));
   const stream = await connection.newStream('/miroir/swarm/1');
   const closed = once(connection, 'close', { signal: AbortSignal.timeout(10_000) });
-  stream.addEventListener('message', () => {});
+  const parser = createFrameParser();
+  const heard: Frame[] = [];
+  stream.addEventListener('message', ({ data }) => void heard.push(...parser.push(data.subarray())));
   return {
     libp2p,
     closed,
+    heard,
     send: (...frames: Frame[]) => stream.send(Buffer.concat(frames.map(formatFrame))),
     sendBytes: (bytes: Uint8Array) => stream.send(bytes),
   };
@@ -218,8 +225,27 @@ test('records of a member are found at its address, and go when it does', async 
 
   await other.libp2p.stop();
   await eventually(async () => assert.deepEqual(await find(node, KEY), []));
-  const records = await node.registry.getSingleMetric('miroir_swarm_records')?.get();
-  assert.equal(records?.values[0]?.value, 0);
+  assert.equal(await gauge(node, 'miroir_swarm_records'), 0);
+});
+
+test('records are taken from a member that keeps none once there are too many, and given back, though nobody came or went', async (t) => {
+  // None of them is there.
+  const others = Array.from({ length: 128 }, (_, index) => ({ host: `127.1.0.${index + 1}`, port: 9 }));
+  const oneMore = { host: '127.1.1.1', port: 10 };
+  const members = createTestMembers(others);
+  const node = await startNode(t, { members });
+  await node.router.advertise([{ key: KEY }], never);
+  const unlisted = await connectByHand(t, node);
+  const given = () => unlisted.heard.map(({ type }) => type).filter((type) => type === 'add' || type === 'remove');
+  unlisted.send(HELLO);
+  await eventually(() => assert.deepEqual(given(), ['add']));
+
+  members.add(oneMore);
+  await eventually(() => assert.deepEqual(given(), ['add', 'remove']));
+  assert.equal(await gauge(node, 'miroir_swarm_members'), 1, 'it is a member all the same');
+
+  members.remove(oneMore);
+  await eventually(() => assert.deepEqual(given(), ['add', 'remove', 'add']));
 });
 
 test('a member says where it is reached, when it is told so', async (t) => {

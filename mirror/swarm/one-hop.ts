@@ -58,7 +58,7 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
   const keepersOf = (key: KeyHash, count: number) => closestPlaces(places, key, count).map(({ session }) => session);
   const own = createOwnRecords({ now, keepersOf: (key) => keepersOf(key, KEEPERS_A_KEY) });
   const metrics = registerSwarmMetrics(deps.registry, {
-    members: () => places.length,
+    members: () => mesh?.members().length ?? 0,
     keysAdvertised: () => own.size,
     recordsKept: () => index.size,
   });
