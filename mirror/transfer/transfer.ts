@@ -265,7 +265,8 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       log.debug('left to the registry: who has the rest of it is slow', { digest: wanted.digest });
       return undefined;
     }
-    const bounds = await absoluteRange(asked, async () => (await blobSize(wanted, signal))?.sizeBytes);
+    const sizeOfAny = async () => (await expectedSize(wanted)) ?? (await blobSize(wanted, signal))?.sizeBytes;
+    const bounds = await absoluteRange(asked, sizeOfAny);
     if (bounds === undefined) return undefined;
     const suspects = wanted.isForStore ? unconfirmed.suspects(wanted.digest) : [];
     if (suspects.length > 0) void audit(wanted, suspects);
