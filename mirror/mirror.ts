@@ -41,6 +41,7 @@ import { createKernelCopy } from './transfer/kernel-copy.ts';
 import { createLocalContent, type LocalContent } from './transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from './transfer/metrics.ts';
 import { createPutOff } from './transfer/put-off.ts';
+import { createReadNow } from './transfer/read-now.ts';
 import { createTransfer, type Transfer } from './transfer/transfer.ts';
 import { createUrlAsker } from './upstream/ask-url.ts';
 import type { ProxyEnv } from './upstream/proxy-env.ts';
@@ -177,6 +178,7 @@ async function buildParts(
       local,
       pool,
       kernelCopy,
+      readNow: createReadNow(),
       records,
       putOff,
       log,

@@ -23,6 +23,7 @@ import type { KernelCopy } from '../transfer/kernel-copy.ts';
 import { type LocalContent, type Manifest, readManifest } from '../transfer/local-content.ts';
 import { createPace, type Pace, UNLIMITED } from '../transfer/pace.ts';
 import type { PutOff } from '../transfer/put-off.ts';
+import type { ReadNow } from '../transfer/read-now.ts';
 import { type SendableFile, sendFile } from '../transfer/send-file.ts';
 import { acceptProof } from './accept.ts';
 import { acceptSealed } from './accept-sealed.ts';
@@ -40,6 +41,7 @@ export interface PeerServerDeps {
   readonly pool: BufferPool;
   readonly records: Records;
   readonly kernelCopy: KernelCopy | undefined;
+  readonly readNow: ReadNow | undefined;
   /** What this node gets no more of for now. */
   readonly putOff: Pick<PutOff, 'has' | 'until'>;
   readonly log: Logger;

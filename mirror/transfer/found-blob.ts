@@ -51,18 +51,14 @@ export function localBlob(
   };
 }
 
-export function relayedBlob(digest: Digest, content: RelayedContent, wasSent: () => void): FoundBlob {
+export function relayedBlob(digest: Digest, content: RelayedContent): FoundBlob {
   const peer = content.sources()[0]?.address;
   return {
     digest,
     sizeBytes: content.sizeBytes,
     source: 'peer',
     ...(peer !== undefined && { peer }),
-    send: async (_range, sink) => {
-      const outcome = await content.send(sink);
-      if (outcome === 'sent') wasSent();
-      return outcome;
-    },
+    send: (_range, sink) => content.send(sink),
     close: async () => content.cancel(),
   };
 }

@@ -8,7 +8,11 @@ export interface TransferMetrics {
   readonly cuts: Counter;
   readonly gaveWay: Counter;
   readonly bans: Counter;
+  readonly syncSeconds: Histogram;
 }
+
+/** From a disk that has nothing else to do to one that is overloaded. */
+const SYNC_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export function createTransferMetrics(registry: MetricsRegistry): TransferMetrics {
   const counter = (name: string, help: string) => new Counter({ name, help, registers: [registry] });
@@ -29,6 +33,12 @@ export function createTransferMetrics(registry: MetricsRegistry): TransferMetric
       'Requests of containerd that ended early so that it could begin to fetch something else.',
     ),
     bans: counter('miroir_peer_bans_total', 'Peers that were banned because they sent wrong bytes.'),
+    syncSeconds: new Histogram({
+      name: 'miroir_relay_sync_seconds',
+      help: 'How long the disk took each time to keep what had arrived of a layer, which a pull does not wait for.',
+      buckets: SYNC_BUCKETS,
+      registers: [registry],
+    }),
   };
 }
 

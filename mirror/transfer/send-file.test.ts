@@ -10,22 +10,31 @@ import { ask } from '../../test/conformance/oci-test-mirror.ts';
 import { responseSink } from './body-sink.ts';
 import { type BufferPool, createBufferPool, POOL_BUFFER_BYTES } from './buffer-pool.ts';
 import { createKernelCopy, type KernelCopy } from './kernel-copy.ts';
-import { type SendOutcome, sendFile } from './send-file.ts';
+import { createReadNow, type ReadNow } from './read-now.ts';
+import { type SendFileDeps, type SendOutcome, sendFile } from './send-file.ts';
 
 /** More than the kernel takes in for a client that does not read. */
 const BYTES = randomBytes(16 * POOL_BUFFER_BYTES + 77);
 
-/** The ways to send: with the kernel's help, without, and where the kernel helps every now and then only. */
+/** The ways to send: with the kernel's help, without, where it helps every now and then only, and where it has some of a file in memory. */
 const nativeCopy = createKernelCopy() as KernelCopy;
-let copyCount = 0;
-const WAYS: Readonly<Record<string, KernelCopy | undefined>> = {
-  'copied by the kernel': nativeCopy,
-  'read and written': undefined,
-  'copied at times': (...asked) => {
-    copyCount += 1;
-    if (copyCount % 3 === 1) return 0;
-    return copyCount % 3 === 2 ? undefined : nativeCopy(...asked);
-  },
+const nativeRead = createReadNow() as ReadNow;
+let askCount = 0;
+const copiedAtTimes: KernelCopy = (...asked) => {
+  askCount += 1;
+  if (askCount % 3 === 1) return 0;
+  return askCount % 3 === 2 ? undefined : nativeCopy(...asked);
+};
+const readAtTimes: ReadNow = (...asked) => {
+  askCount += 1;
+  return askCount % 3 > 0 && nativeRead(...asked);
+};
+const WAYS: Readonly<Record<string, Pick<SendFileDeps, 'kernelCopy' | 'readNow'>>> = {
+  'copied by the kernel': { kernelCopy: nativeCopy },
+  'read and written': {},
+  'copied at times': { kernelCopy: copiedAtTimes },
+  'read at once': { readNow: nativeRead },
+  'read at once at times': { readNow: readAtTimes },
 };
 
 interface Sender {
@@ -38,7 +47,7 @@ interface Sender {
 /** Serves a file that holds BYTES, and promises `promisedBytes` of it. */
 async function startSender(
   t: TestContext,
-  kernelCopy: KernelCopy | undefined,
+  way: Pick<SendFileDeps, 'kernelCopy' | 'readNow'>,
   promisedBytes: number,
   poolBytes = 8 * POOL_BUFFER_BYTES,
 ): Promise<Sender> {
@@ -52,7 +61,7 @@ async function startSender(
       const file = await fs.open(path.join(folder, 'file'));
       try {
         response.writeHead(200, { 'Content-Length': promisedBytes });
-        const deps = { pool, kernelCopy, failed: (problem: unknown) => problems.push(problem) };
+        const deps = { pool, ...way, failed: (problem: unknown) => problems.push(problem) };
         return await sendFile(deps, { file }, { start: 0, end: promisedBytes }, responseSink(response));
       } finally {
         await file.close();
@@ -70,9 +79,9 @@ async function startSender(
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, pool, problems, outcomes };
 }
 
-for (const [way, kernelCopy] of Object.entries(WAYS)) {
-  test(`${way}: sends all of a file, and gives its buffers back`, async (t) => {
-    const { url, pool, outcomes } = await startSender(t, kernelCopy, BYTES.length);
+for (const [name, way] of Object.entries(WAYS)) {
+  test(`${name}: sends all of a file, and gives its buffers back`, async (t) => {
+    const { url, pool, outcomes } = await startSender(t, way, BYTES.length);
 
     const answer = await ask(url);
 
@@ -81,8 +90,8 @@ for (const [way, kernelCopy] of Object.entries(WAYS)) {
     assert.ok(pool.heldBytes <= 3 * POOL_BUFFER_BYTES);
   });
 
-  test(`${way}: a file that ends early is followed by a FIN, with the rest owed and all that was read sent`, async (t) => {
-    const { url, problems, outcomes } = await startSender(t, kernelCopy, BYTES.length + 1000);
+  test(`${name}: a file that ends early is followed by a FIN, with the rest owed and all that was read sent`, async (t) => {
+    const { url, problems, outcomes } = await startSender(t, way, BYTES.length + 1000);
 
     const answer = await ask(url);
 
@@ -92,8 +101,8 @@ for (const [way, kernelCopy] of Object.entries(WAYS)) {
     assert.equal(problems.length, 1);
   });
 
-  test(`${way}: a client that sent more than its request is not answered by a reset when the file ends early`, async (t) => {
-    const { url } = await startSender(t, kernelCopy, BYTES.length + 1000);
+  test(`${name}: a client that sent more than its request is not answered by a reset when the file ends early`, async (t) => {
+    const { url } = await startSender(t, way, BYTES.length + 1000);
 
     const answer = await ask(url, { headers: { Host: 'a\r\n\r\nGET / HTTP/1.1\r\nHost: a' } });
 
@@ -101,8 +110,8 @@ for (const [way, kernelCopy] of Object.entries(WAYS)) {
     assert.ok(answer.body.equals(BYTES));
   });
 
-  test(`${way}: stops reading when the client leaves`, async (t) => {
-    const { url, pool, outcomes } = await startSender(t, kernelCopy, BYTES.length);
+  test(`${name}: stops reading when the client leaves`, async (t) => {
+    const { url, pool, outcomes } = await startSender(t, way, BYTES.length);
     const socket = net.connect(Number(new URL(url).port), '127.0.0.1');
     socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await new Promise((resolve) => socket.once('readable', resolve));
@@ -113,8 +122,8 @@ for (const [way, kernelCopy] of Object.entries(WAYS)) {
     assert.ok(pool.heldBytes <= 3 * POOL_BUFFER_BYTES);
   });
 
-  test(`${way}: a client that does not read keeps none of the others waiting`, async (t) => {
-    const { url, outcomes } = await startSender(t, kernelCopy, BYTES.length, 2 * POOL_BUFFER_BYTES);
+  test(`${name}: a client that does not read keeps none of the others waiting`, async (t) => {
+    const { url, outcomes } = await startSender(t, way, BYTES.length, 2 * POOL_BUFFER_BYTES);
     const stalled = net.connect(Number(new URL(url).port), '127.0.0.1');
     stalled.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
     await new Promise((resolve) => stalled.once('readable', resolve));

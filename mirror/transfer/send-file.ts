@@ -5,6 +5,7 @@ import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { KernelCopy } from './kernel-copy.ts';
 import { type Pace, UNLIMITED } from './pace.ts';
+import type { ReadNow } from './read-now.ts';
 
 /** How a body ended: whole; because the client left, which is normal; or short, with its end still owed. */
 export type SendOutcome = 'sent' | 'client-gone' | 'short';
@@ -35,6 +36,8 @@ export interface SendFileDeps {
   readonly pool: BufferPool;
   /** Undefined where the kernel cannot be asked. */
   readonly kernelCopy?: KernelCopy | undefined;
+  /** For what is in memory anyway: a thread that is asked for it takes as long to begin as the read takes. Undefined where it cannot be. */
+  readonly readNow?: ReadNow | undefined;
   /** Without one, as fast as the client takes it. */
   readonly pace?: Pace;
   /** Told why a file could not be read to its end. */
@@ -47,7 +50,7 @@ export interface SendFileDeps {
  * Does not close the file.
  */
 export async function sendFile(
-  { pool, kernelCopy, failed, pace = UNLIMITED }: SendFileDeps,
+  { pool, kernelCopy, readNow, failed, pace = UNLIMITED }: SendFileDeps,
   { file, growth }: SendableFile,
   { start, end }: ByteRange,
   sink: BodySink,
@@ -98,13 +101,15 @@ export async function sendFile(
         offset >= copyFrom ? REFILL_BYTES : Math.min(buffer.length, lease.pieceBytesMax, pace.pieceBytesMax);
       const wanted = Math.min(pieceBytes, readable());
       await pace.wait(wanted, sink.gone);
-      const { bytesRead } = await file.read(buffer, 0, wanted, offset);
+      const isRead = readNow?.(file.fd, buffer.subarray(0, wanted), offset) === true;
+      const bytesRead = isRead ? wanted : (await file.read(buffer, 0, wanted, offset)).bytesRead;
       if (bytesRead === 0) throw new Error('the file ended early');
       offset += bytesRead;
       sink.write(buffer.subarray(0, bytesRead), () => {
         lease.give(buffer);
         wake();
       });
+      if (isRead) await turn();
     }
     if (!sink.gone.aborted) sink.finish();
     // The buffers come back for the next transfer, where closing the lease now would leave them to the collector.

@@ -27,6 +27,7 @@ import { createResolver } from './resolver.ts';
 import { type Find, type RelayedContent, runRelay } from './run-relay.ts';
 import { createSlots, type Postpone } from './slots.ts';
 import { findSources } from './sources.ts';
+import { createSyncEarly } from './sync-early.ts';
 import { createUnconfirmed } from './unconfirmed.ts';
 
 export interface TransferDeps {
@@ -138,6 +139,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
   const sourcesDeps = { resolver, router: deps.router, peers, slots, firstBytes, log };
   let isAuditing = false;
   const chunks = createChunks();
+  const syncEarly = createSyncEarly(deps);
   const fetched = createManifestCache({ now }, { bytesMax: FETCHED_BYTES_MAX, freshMs: FETCHED_FRESH_MS });
 
   const recentManifest = (digest: Digest): FoundManifest | undefined => {
@@ -284,10 +286,15 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
       if (asked === undefined) void fetches(wanted);
     }
     if (content === undefined) return undefined;
-    const wasSent = () => {
-      if (wanted.isForStore && content.end === content.sizeBytes) unconfirmed.sent(wanted.digest, content.sources());
+    const send = async (sink: BodySink) => {
+      if (!wanted.isForStore) return content.send(sink);
+      const outcome = await content.send(syncEarly.during(wanted.digest, sink));
+      if (outcome === 'sent' && content.end === content.sizeBytes) {
+        unconfirmed.sent(wanted.digest, content.sources());
+      }
+      return outcome;
     };
-    return relayedBlob(wanted.digest, content, wasSent);
+    return relayedBlob(wanted.digest, { ...content, send });
   };
 
   /** Gets the content once more from each who may have sent it wrong, and compares: the relay bans who did. */

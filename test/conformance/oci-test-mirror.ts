@@ -21,6 +21,7 @@ import { createKernelCopy } from '../../mirror/transfer/kernel-copy.ts';
 import { createLocalContent } from '../../mirror/transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from '../../mirror/transfer/metrics.ts';
 import { createPutOff, type PutOff } from '../../mirror/transfer/put-off.ts';
+import { createReadNow } from '../../mirror/transfer/read-now.ts';
 import { createTransfer } from '../../mirror/transfer/transfer.ts';
 
 /** A mirror with a store in memory and a swarm in this process; its two servers and everything between are the real ones. */
@@ -89,6 +90,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       pool,
       putOff,
       kernelCopy,
+      readNow: createReadNow(),
       records,
       log,
       metrics: createPeersMetrics(metrics),

@@ -23,6 +23,7 @@ import { createKernelCopy } from '../../../mirror/transfer/kernel-copy.ts';
 import { createLocalContent } from '../../../mirror/transfer/local-content.ts';
 import { createRegistryMetrics, createTransferMetrics } from '../../../mirror/transfer/metrics.ts';
 import { createPutOff } from '../../../mirror/transfer/put-off.ts';
+import { createReadNow } from '../../../mirror/transfer/read-now.ts';
 import { createTransfer } from '../../../mirror/transfer/transfer.ts';
 
 /** As the mirror's own composition has it. */
@@ -68,6 +69,7 @@ const shared = {
   router,
   pool: createBufferPool({ bytesMax: POOL_BYTES_MAX }),
   kernelCopy: createKernelCopy(),
+  readNow: createReadNow(),
   records: createRecords(),
   putOff: createPutOff(),
   local: createLocalContent({ store, now: Date.now }),
