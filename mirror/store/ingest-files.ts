@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type BigIntStats, constants, statSync } from 'node:fs';
+import { type BigIntStats, constants, lstatSync, statSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
@@ -63,16 +63,18 @@ export async function listIngests(contentRoot: string, max: number): Promise<rea
   return ids;
 }
 
-/** Looks at an ingest. containerd writes `ref`, `startedat`, `updatedat` and `total` before it makes `data`. */
-export async function lookAtIngest(folder: string, namespace: string): Promise<IngestLook> {
+/** Looks at an ingest, of which this was seen before. containerd writes `ref`, `startedat`, `updatedat` and `total` before it makes `data`. */
+export async function lookAtIngest(folder: string, namespace: string, before?: IngestSighting): Promise<IngestLook> {
+  const again = before && lookAgain(folder, before);
+  if (again !== undefined) return again;
   const ref = await readSmall(path.join(folder, 'ref'), REF_BYTES_MAX);
   if (ref === undefined) return (await isFolder(folder)) ? 'incomplete' : 'gone';
   if (ref.length > REF_BYTES_MAX) return 'not-ours';
   if (createHash('sha256').update(ref).digest('hex') !== path.basename(folder)) return 'incomplete'; // Half written.
   const digest = parseIngestRef(ref.toString('latin1'), namespace);
   if (digest === undefined) return 'not-ours';
-  const data = await statFile(path.join(folder, 'data'));
-  const updatedAt = await statFile(path.join(folder, 'updatedat'));
+  const data = statFile(path.join(folder, 'data'));
+  const updatedAt = statFile(path.join(folder, 'updatedat'));
   const total = await readSmall(path.join(folder, 'total'), TOTAL_BYTES_MAX);
   const sizeBytes = total && parseTotal(total.toString('latin1'));
   // Nobody can be promised content of a length that is not known.
@@ -86,6 +88,14 @@ export async function lookAtIngest(folder: string, namespace: string): Promise<I
     closing: identify(updatedAt), // containerd replaces the file.
     bornAtMs: born > 0n ? Number(born) : undefined,
   };
+}
+
+/** The same file is still named as it was, and will be as long; undefined when it is another one, or gone. */
+function lookAgain(folder: string, before: IngestSighting): IngestSighting | undefined {
+  const data = statFile(path.join(folder, 'data'));
+  const updatedAt = statFile(path.join(folder, 'updatedat'));
+  if (data === undefined || updatedAt === undefined || identify(data) !== before.identity) return undefined;
+  return { ...before, bytes: Number(data.size), closing: identify(updatedAt) };
 }
 
 /** Inode numbers are used again, so the birth counts too. A renamed file keeps both. */
@@ -114,10 +124,15 @@ export async function openFile(name: string): Promise<fs.FileHandle | undefined>
   return orAbsent(fs.open(name, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
 }
 
-/** Undefined when there is no regular file of that name. */
-export async function statFile(name: string): Promise<BigIntStats | undefined> {
-  const stat = await orAbsent(fs.lstat(name, { bigint: true }));
-  return stat?.isFile() ? stat : undefined;
+/** Undefined when there is no regular file of that name. At once: a thread that is asked takes longer to begin. */
+export function statFile(name: string): BigIntStats | undefined {
+  try {
+    const stat = lstatSync(name, { bigint: true, throwIfNoEntry: false });
+    return stat?.isFile() ? stat : undefined;
+  } catch (error) {
+    if (isErrno(error, 'ENOTDIR')) return undefined;
+    throw error;
+  }
 }
 
 /** A file's bytes, one more than allowed when it has more; undefined when there is none. */

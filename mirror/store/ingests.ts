@@ -172,17 +172,18 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
   async function lookOnce(slot: Slot): Promise<void> {
     const contentRoot = root;
     if (contentRoot === undefined) return;
-    const seen = await lookAtIngest(path.join(ingestFolder(contentRoot), slot.id), namespace);
+    const folder = path.join(ingestFolder(contentRoot), slot.id);
+    const seen = await lookAtIngest(folder, namespace, slot.entry?.state.sighting);
     const sighting = typeof seen === 'object' ? seen : undefined;
     const { entry } = slot;
     if (entry !== undefined && sighting?.identity !== entry.state.sighting.identity) {
-      await finish(slot, entry, contentRoot);
+      finish(slot, entry, contentRoot);
     }
     if (slots.get(slot.id) !== slot) return;
     if (seen === 'gone') {
       removeSlot(slot);
       // What came in its place meanwhile was told of while the slot was still there, and is not told of again.
-      if (identifyFolder(path.join(ingestFolder(contentRoot), slot.id)) !== undefined) void addSlot(slot.id)?.look();
+      if (identifyFolder(folder) !== undefined) void addSlot(slot.id)?.look();
     }
     if (seen === 'not-ours') ignore(slot); // It keeps its slot, or every scan would look again.
     if (sighting === undefined) return;
@@ -193,9 +194,8 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
   }
 
   /** The file is not where it was: it was committed, by renaming, or it is gone. */
-  async function finish(slot: Slot, entry: Entry, contentRoot: string): Promise<void> {
-    const blob = await statFile(path.join(blobFolder(contentRoot), digestHex(entry.digest)));
-    if (slot.entry !== entry) return;
+  function finish(slot: Slot, entry: Entry, contentRoot: string): void {
+    const blob = statFile(path.join(blobFolder(contentRoot), digestHex(entry.digest)));
     slot.entry = undefined;
     slot.wasThere = false;
     const { sighting } = entry.state;
