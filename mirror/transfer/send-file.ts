@@ -32,6 +32,9 @@ const REFILL_BYTES = 16 * 1024;
 /** When the kernel cannot copy, so much is read and written before it is asked again. */
 const UNCOPIED_BYTES = 8 * 1024 * 1024;
 
+/** Where many send at once their pieces are shorter than this, and a thread reads them: turns of the event loop stay short. */
+const READ_NOW_BYTES_MIN = 512 * 1024;
+
 export interface SendFileDeps {
   readonly pool: BufferPool;
   /** Undefined where the kernel cannot be asked. */
@@ -101,7 +104,8 @@ export async function sendFile(
         offset >= copyFrom ? REFILL_BYTES : Math.min(buffer.length, lease.pieceBytesMax, pace.pieceBytesMax);
       const wanted = Math.min(pieceBytes, readable());
       await pace.wait(wanted, sink.gone);
-      const isRead = readNow?.(file.fd, buffer.subarray(0, wanted), offset) === true;
+      const mayReadNow = lease.pieceBytesMax >= READ_NOW_BYTES_MIN;
+      const isRead = mayReadNow && readNow?.(file.fd, buffer.subarray(0, wanted), offset) === true;
       const bytesRead = isRead ? wanted : (await file.read(buffer, 0, wanted, offset)).bytesRead;
       if (bytesRead === 0) throw new Error('the file ended early');
       offset += bytesRead;
