@@ -1,6 +1,6 @@
 import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
-import type { OpenIngest, Store } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 import type { BodySink } from './body-sink.ts';
 import type { TransferMetrics } from './metrics.ts';
 
@@ -31,13 +31,16 @@ export function createSyncEarly({ store, log, metrics }: SyncEarlyDeps): SyncEar
 
   const sync = async (digest: Digest): Promise<boolean> => {
     isSyncing = true;
-    let ingest: OpenIngest | undefined;
     try {
-      ingest = await store.ingest(digest, AbortSignal.timeout(FIND_MS));
+      const ingest = await store.ingest(digest, AbortSignal.timeout(FIND_MS));
       if (ingest === undefined) return false;
       const took = metrics.syncSeconds.startTimer();
-      await ingest.file.datasync();
-      took();
+      try {
+        await ingest.file.datasync();
+        took();
+      } finally {
+        await ingest.file.close();
+      }
       return true;
     } catch (error) {
       // A disk that is broken is for containerd to find, which syncs it too.
@@ -45,7 +48,6 @@ export function createSyncEarly({ store, log, metrics }: SyncEarlyDeps): SyncEar
       return false;
     } finally {
       isSyncing = false;
-      await ingest?.file.close();
     }
   };
 
