@@ -132,7 +132,8 @@ async function buildParts(
   const { store, inherit } = createInheritedTags({ store: containerd, now });
   const local = createLocalContent({ store, now });
   const pool = createBufferPool({ bytesMax: POOL_BYTES });
-  const kernelCopy = createKernelCopy();
+  const readNow = createReadNow();
+  const kernelCopy = createKernelCopy(readNow);
   const records = createRecords();
   if (kernelCopy === undefined || !records.cipher.isNative) {
     log.warn('This Node cannot call the C library or OpenSSL: sending content takes more of the processor', {
@@ -178,7 +179,7 @@ async function buildParts(
       local,
       pool,
       kernelCopy,
-      readNow: createReadNow(),
+      readNow,
       records,
       putOff,
       log,

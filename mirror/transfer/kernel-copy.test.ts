@@ -1,25 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import fs from 'node:fs/promises';
 import net, { type AddressInfo } from 'node:net';
-import os from 'node:os';
-import path from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { openFileOf } from '../../test/conformance/open-file-of.ts';
 import { createKernelCopy, type KernelCopy } from './kernel-copy.ts';
+import { createReadNow } from './read-now.ts';
 
 const FILE_BYTES = 64 * 1024;
-
-async function openFile(t: TestContext, bytes: Uint8Array) {
-  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'miroir-kernel-copy-'));
-  await fs.writeFile(path.join(folder, 'file'), bytes);
-  const file = await fs.open(path.join(folder, 'file'));
-  t.after(async () => {
-    await file.close();
-    await fs.rm(folder, { recursive: true });
-  });
-  return file;
-}
 
 /** A connection to somebody who reads only when told so, and its descriptor. */
 async function connect(t: TestContext) {
@@ -36,14 +24,14 @@ async function connect(t: TestContext) {
 }
 
 function kernelCopy(): KernelCopy {
-  const copy = createKernelCopy();
+  const copy = createKernelCopy(createReadNow());
   assert.ok(copy !== undefined, 'the Node that the project brings can call the C library');
   return copy;
 }
 
 test('the kernel sends the bytes of a range', async (t) => {
   const bytes = randomBytes(FILE_BYTES);
-  const file = await openFile(t, bytes);
+  const file = await openFileOf(t, bytes);
   const { client, socket, fd } = await connect(t);
 
   const copied = kernelCopy()(fd, file.fd, { offset: 1000, byteCount: 5000 });
@@ -55,7 +43,7 @@ test('the kernel sends the bytes of a range', async (t) => {
 });
 
 test('a full socket takes nothing, and is not waited for', async (t) => {
-  const file = await openFile(t, randomBytes(FILE_BYTES));
+  const file = await openFileOf(t, randomBytes(FILE_BYTES));
   const { fd } = await connect(t);
   const copy = kernelCopy();
   let copied: number | undefined;
@@ -66,14 +54,14 @@ test('a full socket takes nothing, and is not waited for', async (t) => {
 });
 
 test('what ends behind the file is not copied', async (t) => {
-  const file = await openFile(t, randomBytes(FILE_BYTES));
+  const file = await openFileOf(t, randomBytes(FILE_BYTES));
   const { fd } = await connect(t);
 
   assert.equal(kernelCopy()(fd, file.fd, { offset: 0, byteCount: FILE_BYTES + 1 }), undefined);
 });
 
 test('a socket whose other end is gone takes nothing', async (t) => {
-  const file = await openFile(t, randomBytes(FILE_BYTES));
+  const file = await openFileOf(t, randomBytes(FILE_BYTES));
   const { client, socket, fd } = await connect(t);
   socket.on('error', () => {});
   client.resetAndDestroy();

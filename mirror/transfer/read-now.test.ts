@@ -1,24 +1,11 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
+import { openFileOf } from '../../test/conformance/open-file-of.ts';
 import { createReadNow } from './read-now.ts';
 
 const BYTES = randomBytes(64 * 1024);
-
-/** Just written, so it is in memory. */
-async function openFile(t: TestContext) {
-  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'miroir-read-now-'));
-  await fs.writeFile(path.join(folder, 'file'), BYTES);
-  const file = await fs.open(path.join(folder, 'file'));
-  t.after(async () => {
-    await file.close();
-    await fs.rm(folder, { recursive: true });
-  });
-  return file;
-}
 
 function readNow(...asked: Parameters<NonNullable<ReturnType<typeof createReadNow>>>): boolean {
   const read = createReadNow();
@@ -27,7 +14,7 @@ function readNow(...asked: Parameters<NonNullable<ReturnType<typeof createReadNo
 }
 
 test('what is in memory is read at once, to where it was asked to be and nowhere else', async (t) => {
-  const file = await openFile(t);
+  const file = await openFileOf(t, BYTES);
   const memory = Buffer.alloc(10_000);
 
   assert.equal(readNow(file.fd, memory.subarray(1_000, 9_000), 500), true);
@@ -37,14 +24,14 @@ test('what is in memory is read at once, to where it was asked to be and nowhere
 });
 
 test('what ends behind the file is not read', async (t) => {
-  const file = await openFile(t);
+  const file = await openFileOf(t, BYTES);
 
   assert.equal(readNow(file.fd, Buffer.alloc(1_000), BYTES.length - 999), false);
   assert.equal(readNow(file.fd, Buffer.alloc(1_000), BYTES.length + 1), false);
 });
 
 test('a file that is closed is not read', async (t) => {
-  const file = await openFile(t);
+  const file = await openFileOf(t, BYTES);
   const other = await fs.open('/dev/null', 'w');
   const { fd } = other;
   await other.close();

@@ -7,7 +7,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ask } from '../../test/conformance/oci-test-mirror.ts';
-import { responseSink } from './body-sink.ts';
+import { openFileOf } from '../../test/conformance/open-file-of.ts';
+import { type BodySink, responseSink } from './body-sink.ts';
 import { type BufferPool, createBufferPool, POOL_BUFFER_BYTES } from './buffer-pool.ts';
 import { createKernelCopy, type KernelCopy } from './kernel-copy.ts';
 import { createReadNow, type ReadNow } from './read-now.ts';
@@ -17,8 +18,8 @@ import { type SendFileDeps, type SendOutcome, sendFile } from './send-file.ts';
 const BYTES = randomBytes(16 * POOL_BUFFER_BYTES + 77);
 
 /** The ways to send: with the kernel's help, without, where it helps every now and then only, and where it has some of a file in memory. */
-const nativeCopy = createKernelCopy() as KernelCopy;
 const nativeRead = createReadNow() as ReadNow;
+const nativeCopy = createKernelCopy(nativeRead) as KernelCopy;
 let askCount = 0;
 const copiedAtTimes: KernelCopy = (...asked) => {
   askCount += 1;
@@ -133,5 +134,37 @@ for (const [name, way] of Object.entries(WAYS)) {
     assert.ok(answers.every(({ body }) => body.equals(BYTES)));
     stalled.destroy();
     assert.deepEqual(await Promise.all(outcomes), ['client-gone', 'sent', 'sent', 'sent']);
+  });
+}
+
+for (const { others, isReadNow } of [
+  { others: 1, isReadNow: true },
+  { others: 7, isReadNow: false },
+]) {
+  test(`with ${others} others that send, a piece is read by ${isReadNow ? 'this' : 'another'} thread`, async (t) => {
+    const file = await openFileOf(t, BYTES);
+    const pool = createBufferPool({ bytesMax: 16 * POOL_BUFFER_BYTES });
+    for (let count = 0; count < others; count += 1) pool.lease().take();
+    let readNowCount = 0;
+    const readNow: ReadNow = (...asked) => {
+      readNowCount += 1;
+      return nativeRead(...asked);
+    };
+    const sink: BodySink = {
+      write: (_bytes, written) => setImmediate(written),
+      finish: () => {},
+      cut: () => {},
+      gone: new AbortController().signal,
+    };
+
+    const outcome = await sendFile(
+      { pool, readNow, failed: assert.ifError },
+      { file },
+      { start: 0, end: BYTES.length },
+      sink,
+    );
+
+    assert.equal(outcome, 'sent');
+    assert.equal(readNowCount > 0, isReadNow);
   });
 }

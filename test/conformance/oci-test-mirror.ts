@@ -76,7 +76,8 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
   const log = options.log ?? silentLogger;
   const local = createLocalContent({ store, now });
   const isTooBusy = options.isTooBusy ?? (() => false);
-  const kernelCopy = createKernelCopy();
+  const readNow = createReadNow();
+  const kernelCopy = createKernelCopy(readNow);
   const records = createRecords();
   const client = createPeerClient(
     { pool, records, now },
@@ -90,7 +91,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       pool,
       putOff,
       kernelCopy,
-      readNow: createReadNow(),
+      readNow,
       records,
       log,
       metrics: createPeersMetrics(metrics),

@@ -64,12 +64,13 @@ const router: Router = {
 
 const keys = parseSwarmKeys('ab'.repeat(32));
 const address = { host: '127.0.0.1', port: 0 };
+const readNow = createReadNow();
 const shared = {
   store,
   router,
   pool: createBufferPool({ bytesMax: POOL_BYTES_MAX }),
-  kernelCopy: createKernelCopy(),
-  readNow: createReadNow(),
+  kernelCopy: createKernelCopy(readNow),
+  readNow,
   records: createRecords(),
   putOff: createPutOff(),
   local: createLocalContent({ store, now: Date.now }),
