@@ -1,6 +1,14 @@
 /** Nodes that pull the same image at the same moment from a slow registry: what they take from it, and how long it takes them. */
 import { atMost, type BenchLimit, type BenchOptions, type BenchResult, median, rounded } from './bench.ts';
-import { atMostOneCopy, type HerdCase, herdColumns, type Puller, runHerd, titleOf } from './herds/herd-lab.ts';
+import {
+  atMostOneCopy,
+  type HerdCase,
+  herdColumns,
+  medianAlone,
+  type Puller,
+  runHerd,
+  titleOf,
+} from './herds/herd-lab.ts';
 
 const SLOW = { total: 20_000_000 };
 const LIMITED = { total: 60_000_000, perConnection: 10_000_000 };
@@ -72,7 +80,7 @@ export async function run({ progress, signal, rounds = ROUNDS, isQuick, only }: 
     const title = nameOf(one);
     const pullAll = (nodes: readonly Puller[]) => Promise.all(nodes.map((node) => node.pull()));
     const runs = await runHerd(one, { rounds, pullAll, progress, title }, signal);
-    const ratio = median(runs.map(({ ms, aloneMs }) => ms / aloneMs));
+    const ratio = median(runs.map(({ ms }) => ms)) / medianAlone(runs);
     rows.push({ herd: title, ...herdColumns(runs), ratio: rounded(ratio) });
     limits.push(atMostOneCopy(title, runs), atMost(`${title}: time, of one node alone,`, ratio, one.aloneMax));
   }

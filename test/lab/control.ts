@@ -21,7 +21,14 @@ export interface KeeperConfig {
 export type ControlCall =
   | { readonly do: 'stats' | 'reset-stats' | 'start' | 'stop' | 'down' }
   | { readonly do: 'behave'; readonly behaviour: Behaviour }
-  | { readonly do: 'lock'; readonly lock?: Lock };
+  | { readonly do: 'lock'; readonly lock?: Lock }
+  | { readonly do: 'serve-tls'; readonly port: number; readonly tls: TlsFiles };
+
+/** The PEM files that docker-registry serves with. */
+export interface TlsFiles {
+  readonly certificate: string;
+  readonly key: string;
+}
 
 /** Asks a lab's keeper for one thing. Throws ERR_LAB_COMMAND_FAILED with its reason when it could not do it. */
 export async function callKeeper(socketPath: string, call: ControlCall): Promise<unknown> {

@@ -9,7 +9,7 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import readline from 'node:readline';
-import type { ControlCall, KeeperConfig } from './control.ts';
+import type { ControlCall, KeeperConfig, TlsFiles } from './control.ts';
 import { cardOf } from './network.ts';
 import { createLedger, summarize } from './upstream/ledger.ts';
 import { createDoorman } from './upstream/lock.ts';
@@ -43,7 +43,7 @@ async function bringUp(): Promise<void> {
   ip('address', 'add', `${config.address}/24`, 'dev', BRIDGE);
   ip('link', 'set', BRIDGE, 'up');
   ip('link', 'set', ROOT_LINK, 'master', BRIDGE, 'up');
-  await startRegistry();
+  await startRegistry('registry', config.registryPort);
   const ledger = createLedger();
   const doorman = createDoorman();
   const proxy = createProxy(
@@ -75,6 +75,8 @@ async function bringUp(): Promise<void> {
         return proxy.behave(call.behaviour);
       case 'lock':
         return doorman.setLock(call.lock);
+      case 'serve-tls':
+        return startRegistry('registry-tls', call.port, call.tls);
       case 'start':
         return proxy.start();
       case 'stop':
@@ -86,22 +88,24 @@ async function bringUp(): Promise<void> {
   }
 }
 
-async function startRegistry(): Promise<void> {
-  const file = path.join(config.dataFolder, 'registry.yml');
+/** All of them serve the same images. */
+async function startRegistry(name: string, port: number, tls?: TlsFiles): Promise<void> {
+  const file = path.join(config.dataFolder, `${name}.yml`);
   const settings = {
     version: '0.1',
     log: { level: 'error', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: path.join(config.dataFolder, 'registry') }, delete: { enabled: true } },
-    http: { addr: `:${config.registryPort}` },
+    // It sends layers faster by HTTP/1.1 than by HTTP/2.
+    http: { addr: `:${port}`, ...(tls && { tls, http2: { disabled: true } }) },
   };
   fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML.
-  const log = fs.openSync(path.join(config.dataFolder, 'registry.log'), 'a');
+  const log = fs.openSync(path.join(config.dataFolder, `${name}.log`), 'a');
   spawn('docker-registry', ['serve', file], { stdio: ['ignore', log, log] }).on('exit', () => {
-    throw new Error('docker-registry ended; see registry.log');
+    throw new Error(`docker-registry ended; see ${name}.log`);
   });
   fs.closeSync(log);
   const deadline = Date.now() + REGISTRY_START_MS;
-  while (!(await canConnect(config.registryPort))) {
+  while (!(await canConnect(port))) {
     if (Date.now() > deadline) throw new Error('docker-registry does not answer');
     await new Promise((resolve) => setTimeout(resolve, 10));
   }

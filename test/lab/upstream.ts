@@ -1,4 +1,4 @@
-import { callKeeper } from './control.ts';
+import { callKeeper, type TlsFiles } from './control.ts';
 import type { ImageSpec } from './image.ts';
 import { createPusher, type PushedImage } from './push.ts';
 import type { UpstreamStats } from './upstream/ledger.ts';
@@ -12,6 +12,9 @@ export const UPSTREAM_HOST = `${UPSTREAM_NAME}:${UPSTREAM_PORT}`;
 /** Behind the proxy: pushes go here, uncounted and never slowed. */
 export const REGISTRY_PORT = 5001;
 export const REGISTRY_HOST = `${UPSTREAM_NAME}:${REGISTRY_PORT}`;
+const TLS_PORT = 5002;
+/** The same images, once `serveTls` was called. */
+export const TLS_REGISTRY_HOST = `${UPSTREAM_NAME}:${TLS_PORT}`;
 
 /** A real registry behind a proxy that counts, and that misbehaves when told. */
 export interface Upstream {
@@ -39,6 +42,8 @@ export interface Upstream {
   throttle(rates: Behaviour['throttle'] | undefined): Promise<void>;
   /** Asks for credentials: Basic, or a token that /token sells for them. Undefined opens it again. */
   lock(scheme: 'basic' | 'token' | undefined, credentials?: Credentials): Promise<void>;
+  /** Starts another registry of the same images, with TLS: `TLS_REGISTRY_HOST`. Nodes are to be told by their `hosts.toml` to trust it. */
+  serveTls(tls: TlsFiles): Promise<void>;
 }
 
 const LOCK_CREDENTIALS: Credentials = { username: 'lab', password: 'secret' };
@@ -75,6 +80,9 @@ export async function createUpstream(address: string, controlSocket: string, ini
     throttle: (rates) => behave({ throttle: rates }),
     lock: async (scheme, credentials = LOCK_CREDENTIALS) => {
       await callKeeper(controlSocket, { do: 'lock', ...(scheme && { lock: { scheme, credentials } }) });
+    },
+    serveTls: async (tls) => {
+      await callKeeper(controlSocket, { do: 'serve-tls', port: TLS_PORT, tls });
     },
   };
 }
