@@ -14,8 +14,8 @@ const ROUTERS = ['one-hop', 'kad'] as const;
 const NODES = ['2.4', '1.6.20', '2.4', '1.6.20'] as const;
 const LAYER_BYTES = 300 * 1024 * 1024;
 const CLIENTS = 4;
-/** One for each client that a mirror relays to, and one for each peer that it uploads to, all at once. */
-const CROWD_LAYERS = Array.from({ length: 8 }, () => ({ bytes: 100 * 1024 * 1024 }));
+/** One for each client that a mirror relays to, and one for each peer that it uploads to, all at once; for longer than they take to begin. */
+const CROWD_LAYERS = Array.from({ length: 8 }, () => ({ bytes: 200 * 1024 * 1024 }));
 const REPOSITORY = 'bench/memory';
 /** What the start has left behind is collected by then. */
 const REST_MS = 20_000;

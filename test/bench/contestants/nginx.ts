@@ -1,7 +1,7 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { promisify } from 'node:util';
+import { makeCertificate } from './certificate.ts';
 import { freePort, untilListening } from './ports.ts';
 import { type Contestant, contestant } from './process.ts';
 
@@ -23,7 +23,7 @@ export async function startNginx(folder: string, role: NginxRole): Promise<Nginx
   const home = path.join(folder, `nginx-${port}`);
   await fs.mkdir(home);
   const isServer = 'blobs' in role;
-  if (isServer && role.tls) await makeCertificate(home);
+  if (isServer && role.tls) await makeCertificate(home, 'holder');
   const config = path.join(home, 'nginx.conf');
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (kind) => `${kind}_temp_path ${home}/${kind};`,
@@ -61,10 +61,4 @@ function passing({ tls }: Extract<NginxRole, { upstream: Nginx }>): string {
       proxy_pass ${tls ? 'https' : 'http'}://holder; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_buffering off; proxy_buffer_size 64k; proxy_buffers 8 64k; ${tls ? 'proxy_ssl_protocols TLSv1.3; proxy_ssl_session_reuse on;' : ''}
     }`;
-}
-
-async function makeCertificate(home: string): Promise<void> {
-  const files = ['-keyout', `${home}/key.pem`, '-out', `${home}/cert.pem`];
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  await promisify(execFile)('openssl', ['req', '-x509', ...key, '-subj', '/CN=holder', '-days', '2', ...files]);
 }

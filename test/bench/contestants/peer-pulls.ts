@@ -1,13 +1,12 @@
 /** The same image pulled by a real containerd through a peer, and straight from registries on the same machine. */
-import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import type { LayerSpec } from '../../lab/image.ts';
 import { createLab } from '../../lab/lab.ts';
 import type { LabNode } from '../../lab/node.ts';
 import { REGISTRY_HOST, TLS_REGISTRY_HOST, UPSTREAM_HOST, UPSTREAM_NAME } from '../../lab/upstream.ts';
 import { median } from '../bench.ts';
+import { makeCertificate } from './certificate.ts';
 
 /** Of the nodes that pull; another one holds what they pull. */
 const CONTAINERDS = ['2.4', '1.6.20'] as const;
@@ -39,7 +38,7 @@ export async function createPeerPulls(signal: AbortSignal): Promise<PeerPulls> {
   const lab = await createLab({ nodes: ['2.4', ...CONTAINERDS].map((containerd) => ({ containerd })) }, signal);
   try {
     const [holder, ...pullers] = lab.nodes as [LabNode, ...LabNode[]];
-    await lab.upstream.serveTls(await makeCertificate(lab.folder));
+    await lab.upstream.serveTls(await makeCertificate(lab.folder, UPSTREAM_NAME));
     for (const node of lab.nodes) {
       await node.configure([], signal);
       passProxyBy(node);
@@ -76,14 +75,6 @@ export async function createPeerPulls(signal: AbortSignal): Promise<PeerPulls> {
     await lab.down();
     throw error;
   }
-}
-
-async function makeCertificate(folder: string): Promise<{ readonly certificate: string; readonly key: string }> {
-  const [certificate, key] = [path.join(folder, 'tls-cert.pem'), path.join(folder, 'tls-key.pem')];
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  const subject = ['-subj', `/CN=${UPSTREAM_NAME}`];
-  await promisify(execFile)('openssl', ['req', '-x509', ...curve, ...subject, '-keyout', key, '-out', certificate]);
-  return { certificate, key };
 }
 
 function hostsFile({ folder }: LabNode, registry: string): string {
