@@ -23,9 +23,14 @@ export async function run({ progress, signal, rounds, only }: BenchOptions): Pro
     const cases = CASES.filter(({ image }) => only === undefined || image.includes(only));
     const nameOf = (image: ImageName) => `bench/warm:${image.replaceAll(' ', '-')}`;
     for (const { image } of cases) await contest.push(nameOf(image), IMAGES[image]);
-    for (const { encryption, like, peer } of [
-      { encryption: 'on', like: 'with TLS', peer: 'a peer' },
-      { encryption: 'off', like: 'docker-registry', peer: 'an unencrypted peer' },
+    for (const { encryption, like, peer, registry } of [
+      { encryption: 'on', like: 'with TLS', peer: 'a peer', registry: 'docker-registry with TLS' },
+      {
+        encryption: 'off',
+        like: 'docker-registry',
+        peer: 'an unencrypted peer',
+        registry: 'docker-registry without TLS',
+      },
     ] as const) {
       await contest.encrypt(encryption);
       for (const { image, rounds: usual } of cases) {
@@ -47,13 +52,7 @@ export async function run({ progress, signal, rounds, only }: BenchOptions): Pro
             ratio: ratio.toFixed(2),
           });
           const what = `a ${image} pull through ${peer} by containerd ${containerd}`;
-          limits.push(
-            atMost(
-              `${what}, of one from docker-registry ${like === 'with TLS' ? like : 'without TLS'},`,
-              ratio,
-              RATIO_MAX,
-            ),
-          );
+          limits.push(atMost(`${what}, of one from ${registry},`, ratio, RATIO_MAX));
         }
       }
     }

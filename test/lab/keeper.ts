@@ -95,7 +95,7 @@ async function startRegistry(name: string, port: number, tls?: TlsFiles): Promis
     version: '0.1',
     log: { level: 'error', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: path.join(config.dataFolder, 'registry') }, delete: { enabled: true } },
-    // It sends layers faster by HTTP/1.1 than by HTTP/2.
+    // HTTP/1.1 in both, as peers speak it.
     http: { addr: `:${port}`, ...(tls && { tls, http2: { disabled: true } }) },
   };
   fs.writeFileSync(file, JSON.stringify(settings)); // JSON is YAML.
