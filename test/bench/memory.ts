@@ -99,7 +99,7 @@ async function measure(lab: Lab, router: (typeof ROUTERS)[number], { image, crow
     await node.pull(crowd.held.reference, {}, signal);
     await (lab.nodes[1] as LabNode).pull(crowd.relayed.reference, {}, signal);
     mirror.peakRssMegabytes();
-    const crowdDelayMs = await eventLoopDelayMs(node, () => serveCrowd(lab, crowd, signal));
+    const crowdDelayMs = await serveCrowd(lab, crowd, signal);
     return {
       atRest,
       afterAPull,
@@ -126,18 +126,40 @@ async function downloadAtOnce(node: LabNode, { manifests }: PushedImage, signal:
   await runCommand(enteringNetwork(node.holder(), argv), { title: `${CLIENTS} downloads` }, signal);
 }
 
-/** Each client and each peer gets a layer of its own: no node sends one to more than four peers at once. */
-async function serveCrowd({ nodes, swarmKeyFile }: Lab, { held, relayed }: Crowd, signal: AbortSignal): Promise<void> {
+/**
+ * Each client and each peer gets a layer of its own: no node sends one to more than four peers at once. Answers how late the mirror's
+ * event loop was from their first request on: while they are started, the machine has no processor left for a mirror.
+ */
+async function serveCrowd(
+  { nodes, swarmKeyFile }: Lab,
+  { held, relayed }: Crowd,
+  signal: AbortSignal,
+): Promise<number> {
   const [node, , other] = nodes as [LabNode, LabNode, LabNode];
   const targets = layersOf(relayed.manifests).map(target);
   const clients = [process.execPath, contestant('downloads.ts'), '127.0.0.1:29981', '1', ...targets];
   const address = `${node.address}:29982`;
   const digests = layersOf(held.manifests);
   const peers = [process.execPath, contestant('peer-downloads.ts'), address, swarmKeyFile, REPOSITORY, ...digests];
-  await Promise.all([
-    runCommand(enteringNetwork(node.holder(), clients), { title: 'downloads through the mirror' }, signal),
-    runCommand(enteringNetwork(other.holder(), peers), { title: 'downloads from the mirror' }, signal),
-  ]);
+  const go = Promise.withResolvers<void>();
+  const begin = (holder: LabNode, argv: readonly string[], title: string) => {
+    const { promise: isReady, resolve } = Promise.withResolvers<void>();
+    const ready = () => {
+      resolve();
+      return go.promise;
+    };
+    return { isReady, ended: runCommand(enteringNetwork(holder.holder(), argv), { title, ready }, signal) };
+  };
+  const commands = [
+    begin(node, clients, 'downloads through the mirror'),
+    begin(other, peers, 'downloads from the mirror'),
+  ];
+  const allEnded = Promise.all(commands.map(({ ended }) => ended));
+  await Promise.race([Promise.all(commands.map(({ isReady }) => isReady)), allEnded]);
+  return eventLoopDelayMs(node, async () => {
+    go.resolve();
+    await allEnded;
+  });
 }
 
 function layersOf(manifests: PushedImage['manifests']): readonly string[] {

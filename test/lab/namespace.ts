@@ -44,6 +44,8 @@ export function enteringNetwork(holder: ProcessId, argv: readonly string[]): str
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
+  /** Called when the command wrote something: its input ends when this resolves, and not before. */
+  readonly ready?: () => Promise<void>;
   /** What a failure calls the command, where its own words would not tell. */
   readonly title?: string;
 }
@@ -59,7 +61,9 @@ export async function run(argv: readonly string[], options: RunOptions, signal: 
     output.stderr += text;
   });
   child.stdin?.on('error', () => {}); // A command that does not read its input is none of our business.
-  child.stdin?.end(options.input ?? '');
+  const { ready, input = '' } = options;
+  if (ready === undefined) child.stdin?.end(input);
+  else child.stdout?.once('data', () => void ready().then(() => child.stdin?.end(input)));
   const [code, killedBy] = (await once(child, 'close')) as [number | null, string | null];
   if (code !== 0) {
     const how = code === null ? `was killed by ${killedBy}` : `exited with ${code}`;

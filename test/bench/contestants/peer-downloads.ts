@@ -1,10 +1,11 @@
-/** `node peer-downloads.ts ADDRESS KEY-FILE REPOSITORY DIGEST...`: so many peers at once, each of which gets a blob and drops it. */
+/** `node peer-downloads.ts ADDRESS KEY-FILE REPOSITORY DIGEST...`: so many peers at once, each of which gets a blob and drops it, when its input ends. */
 import { readSwarmKeys } from '../../../certs/swarm-key.ts';
 import { parseDigest } from '../../../common/oci/digest.ts';
 import type { Repository } from '../../../common/oci/reference.ts';
 import { createPeerClient } from '../../../mirror/peers/client.ts';
 import { createRecords } from '../../../mirror/peers/records.ts';
 import { createBufferPool } from '../../../mirror/transfer/buffer-pool.ts';
+import { toldToBegin } from './told-to-begin.ts';
 
 const POOL_BYTES_MAX = 24 * 1024 * 1024;
 
@@ -24,4 +25,5 @@ async function download(text: string): Promise<void> {
   client.close();
 }
 
+await toldToBegin();
 await Promise.all(digests.map(download));
