@@ -1,8 +1,5 @@
 import fs from 'node:fs';
-import { openNative } from './native.ts';
-
-/** asm-generic/mman-common.h: what is there comes from its file again when it is touched. */
-const MADV_DONTNEED = 4;
+import { createLetGo } from './let-go.ts';
 
 /**
  * Unmaps Node's own code, of which half is needed by nothing but its start. What is needed again is mapped again where it is touched, from
@@ -10,11 +7,11 @@ const MADV_DONTNEED = 4;
  * code that were let go, mapped or not; 0 where the C library cannot be called.
  */
 export function letGoOfOwnCode(): number {
-  const libc = openNative({ madvise: { arguments: ['pointer', 'u64', 'i32'], return: 'i32' } });
-  if (libc === undefined) return 0;
+  const letGo = createLetGo();
+  if (letGo === undefined) return 0;
   let byteCount = 0;
   for (const { start, end } of codeOf(fs.readFileSync('/proc/self/maps', 'utf8'), fs.realpathSync(process.execPath))) {
-    if (libc.functions.madvise(start, end - start, MADV_DONTNEED) === 0) byteCount += Number(end - start);
+    byteCount += letGo.range(start, end);
   }
   return byteCount;
 }
