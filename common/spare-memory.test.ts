@@ -39,6 +39,15 @@ test('what nobody uses is given back to the system, and is there to be used agai
   assert.deepEqual(isAgain, Array(100).fill(true));
 });
 
+test('those who begin take what is there already, which V8 need not collect for', () => {
+  const memory = createSpareMemory({ byteCount: 1_000_000, countMax: 20 });
+  const before = process.memoryUsage().arrayBuffers;
+  const taken = Array.from({ length: 20 }, () => memory.take());
+
+  const grown = process.memoryUsage().arrayBuffers - before;
+  assert.ok(grown < 1_000_000, `${taken.length} taken, ${grown} bytes more`);
+});
+
 test('what nobody uses is left to the collector where the system takes nothing back', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const memory = createSpareMemory({ byteCount: 10, countMax: 2, letGo: false });
