@@ -208,7 +208,7 @@ const HOSTILE: readonly HostilePeer[] = [
 ];
 
 /** In which a peer of this test must show progress: enough for an honest one on a busy machine. */
-const LIMITS = { dialTimeoutMs: 2000, firstByteTimeoutMs: 1000, progressWindowMs: 1000, progressBytesMin: 1024 };
+const LIMITS = { dialTimeoutMs: 2000, firstByteTimeoutMs: 2000, progressWindowMs: 2000, progressBytesMin: 1024 };
 
 for (const encryption of ['off', 'on'] as const) {
   describe(`a peer, encryption ${encryption}, that`, { concurrency: 8 }, () => {
