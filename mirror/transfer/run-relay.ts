@@ -42,6 +42,8 @@ export interface Progress {
   readonly offset: () => number;
   /** The addresses of those who were said to have it and do not. Who is to be receiving it may only not have begun. */
   readonly absent: ReadonlySet<string>;
+  /** The addresses of those who were sending to enough others. */
+  readonly busy: ReadonlySet<string>;
 }
 
 /** Finds who to ask. The next batch is only taken when all before came to nothing. */
@@ -79,6 +81,7 @@ export function runRelay(
   const over = new AbortController();
   const asked = new Map<number, Provider>();
   const absent = new Set<string>();
+  const busy = new Set<string>();
   const bodies = new Map<number, PeerBody>();
   const held = new Map<number, HeldBody>();
   const hash = plan.verifies && plan.start === 0 ? createHash('sha256') : undefined;
@@ -294,6 +297,7 @@ export function runRelay(
   const blame = (provider: Provider, fault: Fault) => {
     deps.peers.blame(provider, fault);
     if (fault === 'absent' && provider.isReceiving !== true) absent.add(provider.address);
+    if (fault === 'busy') busy.add(provider.address);
     if (fault !== 'wrong-bytes' && fault !== 'suspect') return;
     deps.log.warn(
       fault === 'suspect' ? 'one of several peers sent wrong bytes' : 'peer sent wrong bytes and is banned',
@@ -346,7 +350,7 @@ export function runRelay(
 
   const search = async () => {
     try {
-      for await (const batch of find(over.signal, { offset: () => state.offset, absent })) {
+      for await (const batch of find(over.signal, { offset: () => state.offset, absent, busy })) {
         const { promise: wanted, resolve } = Promise.withResolvers<void>();
         wantMore = resolve;
         dispatch({ type: 'found', providers: batch });

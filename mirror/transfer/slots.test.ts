@@ -143,6 +143,24 @@ test('what waits behind three that are being fetched is told of until it begins'
   assert.equal(inLine.length, told);
 });
 
+test('what waits behind three that gave way a moment ago is told of until one does again', () => {
+  const { slots, follow, pass, gaveWay, inLine } = start();
+  slots.led(digestOf(9));
+  for (let round = 0; round < 3; round += 1) {
+    for (const index of [1, 2, 3]) follow(index, true);
+    pass(100);
+  }
+  assert.deepEqual(gaveWay, [1, 2, 3]);
+
+  pass(500);
+
+  assert.ok(inLine.length >= 3 && inLine.every((digest) => digest === digestOf(9)), `${inLine.length}`);
+  slots.begun(digestOf(9));
+  const told = inLine.length;
+  pass(1_000);
+  assert.equal(inLine.length, told);
+});
+
 test('what never begins is not made way for after a while', () => {
   const { slots, follow, pass, gaveWay, isChecking } = start();
   slots.led(digestOf(9));

@@ -38,7 +38,7 @@ export type Postpone = () => Promise<boolean>;
 export interface SlotsDeps {
   /** Told of each that gives way. */
   readonly gaveWay: (digest: Digest) => void;
-  /** Told of what waits in line behind what this node fetches, again and again: whoever waits for it is to know that it will come. */
+  /** Told of what waits in line behind what this node fetches, or may not end now, again and again: whoever waits for it is to know that it will come. */
   readonly isInLine: (digest: Digest) => void;
   /** Monotonic milliseconds. */
   readonly now: () => number;
@@ -137,9 +137,9 @@ export function createSlots({ now, every, gaveWay: told, isInLine }: SlotsDeps):
       return;
     }
     const goingCount = leads.values().filter(isGoing).toArray().length;
-    if (goingCount >= SLOTS) tellInLine(pending);
     if (held.size + goingCount < SLOTS) return;
     const chosen = whoGivesWay();
+    if (goingCount >= SLOTS || chosen === undefined) tellInLine(pending);
     if (chosen === undefined) return;
     note(chosen.digest, !chosen.hasBytes());
     chosen.giveWay();

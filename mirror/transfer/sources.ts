@@ -25,6 +25,11 @@ export interface SourcesRequest extends Progress {
 
 /** How often one is told to follow somebody who then cannot send, before upstream is the better choice. */
 const VAIN_CLAIMS_MAX = 8;
+/**
+ * And how long, while somebody is named who is not busy. One that is to fetch it and made room for other layers sends nothing until it is its turn, for
+ * up to a second; who decides about claims replaces it sooner than this when it stays silent.
+ */
+const VAIN_MS_MIN = 2_500;
 /** Who was named may be sending to enough others, and has not begun yet to receive. */
 const CLAIM_AGAIN_MS = 50;
 
@@ -32,7 +37,7 @@ const CLAIM_AGAIN_MS = 50;
 export async function* findSources(
   { resolver, router, peers, slots, firstBytes, log }: SourcesDeps,
   wanted: WantedContent,
-  { offset, absent, postpone }: SourcesRequest,
+  { offset, absent, busy, postpone }: SourcesRequest,
   ended: AbortSignal,
 ): AsyncGenerator<readonly Provider[]> {
   const { digest, registry, isForStore } = wanted;
@@ -52,7 +57,8 @@ export async function* findSources(
     }
   };
   let askedAt = offset();
-  for (let vain = 0; isForStore && vain < VAIN_CLAIMS_MAX && !ended.aborted; ) {
+  let vainSinceMs = 0;
+  for (let vain = 0; isForStore && !ended.aborted; ) {
     const want = { offset: offset(), patienceMs: firstBytes.patienceMs(registry) };
     const claim = await ask(want);
     if (claim === undefined) return;
@@ -74,6 +80,10 @@ export async function* findSources(
     yield able;
     vain = offset() > askedAt ? 0 : vain + 1;
     askedAt = offset();
-    if (vain > 0) await delay(CLAIM_AGAIN_MS, undefined, { signal: ended }).catch(() => {});
+    if (vain === 0) continue;
+    if (vain === 1) vainSinceMs = performance.now();
+    const mayHelp = able.some(({ address }) => !busy.has(address)) && performance.now() - vainSinceMs < VAIN_MS_MIN;
+    if (vain >= VAIN_CLAIMS_MAX && !mayHelp) return;
+    await delay(CLAIM_AGAIN_MS, undefined, { signal: ended }).catch(() => {});
   }
 }
