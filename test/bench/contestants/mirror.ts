@@ -29,7 +29,7 @@ import { createTransfer } from '../../../mirror/transfer/transfer.ts';
 /** As the mirror's own composition has it. */
 const POOL_BYTES_MAX = 24 * 1024 * 1024;
 
-const [folder = '', peer = '', encryption = 'on'] = process.argv.slice(2);
+const [folder = '', peer = '', encryption = 'on', connections = 'kept'] = process.argv.slice(2);
 
 const store: Store = {
   open: async (digest) => {
@@ -85,7 +85,10 @@ const peers = createPeerServer(
   { ...shared, readers: OPEN_ACCESS.readers, metrics: createPeersMetrics(metrics) },
   { ...options, address, uploads: { perBlobMax: 4, max: 64 } },
 );
-const client = createPeerClient(shared, options);
+const client = createPeerClient(shared, {
+  ...options,
+  ...(connections === 'new' && { limits: { idleConnectionsMax: 0 } }),
+});
 const transfer = createTransfer({ ...shared, client, metrics: createTransferMetrics(metrics), inherit: () => {} });
 /** Its client keeps nothing, where a containerd would have it in its store after a transfer, and not ask again. */
 const takenIn: typeof transfer.blob = async (wanted, range, asked) => {

@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { makeCertificate } from './certificate.ts';
 import { freePort, untilListening } from './ports.ts';
-import { type Contestant, contestant } from './process.ts';
+import { type Connections, type Contestant, contestant } from './process.ts';
 
 export interface Nginx extends Contestant {
   readonly address: string;
@@ -12,7 +12,7 @@ export interface Nginx extends Contestant {
 /** What an nginx does: serve a folder of blobs by sendfile, or pass on what another one serves. */
 export type NginxRole =
   | { readonly blobs: string; readonly tls: boolean }
-  | { readonly upstream: Nginx; readonly tls: boolean };
+  | { readonly upstream: Nginx; readonly tls: boolean; readonly connections: Connections };
 
 /** The cipher of Miroir's peers. */
 const CIPHER = 'TLS_AES_128_GCM_SHA256';
@@ -34,7 +34,7 @@ export async function startNginx(folder: string, role: NginxRole): Promise<Nginx
 events { worker_connections 256; }
 http {
   access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; ${temporary.join(' ')}
-  ${isServer ? '' : `upstream holder { server ${role.upstream.address}; keepalive 8; }`}
+  ${isServer ? '' : `upstream holder { server ${role.upstream.address}; ${role.connections === 'kept' ? 'keepalive 8;' : ''} }`}
   server {
     listen 127.0.0.1:${port}${isServer && role.tls ? ' ssl' : ''};
     ${isServer ? serving(role, home) : passing(role)}

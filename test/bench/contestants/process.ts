@@ -55,9 +55,12 @@ export function contestant(child: ChildProcess): Contestant {
   };
 }
 
+/** Whether the connection to the one behind is kept for the next request, or each request opens one. */
+export type Connections = 'kept' | 'new';
+
 export interface MirrorProgram {
   /** A mirror that serves `blobs` and asks `peer` for the rest. */
-  start(blobs: string, peer?: string, encryption?: 'on' | 'off'): Promise<MirrorContestant>;
+  start(blobs: string, peer?: string, encryption?: 'on' | 'off', connections?: Connections): Promise<MirrorContestant>;
 }
 
 /** Bundles the mirror into `folder`, as production runs it: stripping types while it runs costs Node 40 MB. */
@@ -73,8 +76,8 @@ export async function buildMirror(folder: string): Promise<MirrorProgram> {
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   });
   return {
-    start: async (blobs, peer = '', encryption = 'on') => {
-      const child = spawn(process.execPath, [outfile, blobs, peer, encryption], {
+    start: async (blobs, peer = '', encryption = 'on', connections = 'kept') => {
+      const child = spawn(process.execPath, [outfile, blobs, peer, encryption, connections], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const line = await firstLine(child);
