@@ -153,6 +153,7 @@ async function buildParts(
     client: peerClient,
     pool,
     kernelCopy,
+    readNow,
     putOff,
     log,
     metrics: transferMetrics,

@@ -5,6 +5,7 @@ import type { OpenContent } from '../store/store.ts';
 import type { BodySink } from './body-sink.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { KernelCopy } from './kernel-copy.ts';
+import type { ReadNow } from './read-now.ts';
 import type { RelayedContent } from './run-relay.ts';
 import { type SendOutcome, sendFile } from './send-file.ts';
 
@@ -25,14 +26,16 @@ export interface FoundBlob extends FoundSize {
   close(): Promise<void>;
 }
 
-interface LocalBlobDeps {
+/** What files of this node are sent with. */
+export interface BlobDeps {
   readonly pool: BufferPool;
   readonly kernelCopy: KernelCopy | undefined;
+  readonly readNow: ReadNow | undefined;
   readonly log: Logger;
 }
 
 export function localBlob(
-  { pool, kernelCopy, log }: LocalBlobDeps,
+  { pool, kernelCopy, readNow, log }: BlobDeps,
   { digest, sizeBytes, file }: OpenContent,
 ): FoundBlob {
   const failed = (error: unknown) => log.warn('content could not be read to its end', { digest, error });
@@ -42,7 +45,7 @@ export function localBlob(
     source: 'local',
     send: async (range, sink) => {
       try {
-        return await sendFile({ pool, kernelCopy, failed }, { file }, range, sink);
+        return await sendFile({ pool, kernelCopy, readNow, failed }, { file }, range, sink);
       } finally {
         await file.close();
       }

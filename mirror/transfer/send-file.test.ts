@@ -35,6 +35,7 @@ const WAYS: Readonly<Record<string, Pick<SendFileDeps, 'kernelCopy' | 'readNow'>
   'read and written': {},
   'copied at times': { kernelCopy: copiedAtTimes },
   'read at once': { readNow: nativeRead },
+  'copied, or read at once, at times': { kernelCopy: copiedAtTimes, readNow: readAtTimes },
   'read at once at times': { readNow: readAtTimes },
 };
 

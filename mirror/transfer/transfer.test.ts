@@ -42,6 +42,7 @@ async function start(t: TestContext, holders: readonly string[], client: Partial
     client: client as PeerClient,
     pool: createBufferPool({ bytesMax: 0 }),
     kernelCopy: undefined,
+    readNow: undefined,
     putOff: createPutOff(),
     log: silentLogger,
     metrics: { resumes: count, switches: count, left: count, cuts: count, bans: { inc: () => banCount++ } } as never,

@@ -1,18 +1,15 @@
 import { hasCode, MiroirError } from '../../common/errors.ts';
 import { applyRange, type RangeRequest } from '../../common/http/range.ts';
-import type { Logger } from '../../common/log.ts';
 import type { Digest } from '../../common/oci/digest.ts';
 import { MANIFEST_BYTES_MAX } from '../../common/oci/media-types.ts';
 import type { TagReference } from '../../common/oci/reference.ts';
 import type { Store, TagRecord } from '../store/store.ts';
 import { digestKey, type Provider, type Router } from '../swarm/router.ts';
 import type { BodySink } from './body-sink.ts';
-import type { BufferPool } from './buffer-pool.ts';
 import { createChunks } from './chunks.ts';
 import { createFirstBytes, PATIENCE_UNKNOWN_MS } from './first-bytes.ts';
-import { type FoundBlob, type FoundSize, localBlob, relayedBlob, type Source } from './found-blob.ts';
+import { type BlobDeps, type FoundBlob, type FoundSize, localBlob, relayedBlob, type Source } from './found-blob.ts';
 import { holdSlot } from './hold-slot.ts';
-import type { KernelCopy } from './kernel-copy.ts';
 import { createKnownSizes } from './known-sizes.ts';
 import { type LocalContent, type Manifest, verifyManifest } from './local-content.ts';
 import { createManifestCache } from './manifest-cache.ts';
@@ -30,16 +27,13 @@ import { findSources } from './sources.ts';
 import { createSyncEarly } from './sync-early.ts';
 import { createUnconfirmed } from './unconfirmed.ts';
 
-export interface TransferDeps {
+export interface TransferDeps extends BlobDeps {
   readonly store: Store;
   readonly local: LocalContent;
   readonly router: Router;
   readonly client: PeerClient;
-  readonly pool: BufferPool;
-  readonly kernelCopy: KernelCopy | undefined;
   /** Told of what containerd is to ask for again. */
   readonly putOff: PutOff;
-  readonly log: Logger;
   readonly metrics: TransferMetrics;
   /** Told of each tag that was answered from what peers know: the pull that follows is no news from its registry. */
   readonly inherit: (tag: TagReference, record: TagRecord) => void;

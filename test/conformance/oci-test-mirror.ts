@@ -121,6 +121,7 @@ export async function startTestMirror(t: TestContext, options: TestMirrorOptions
       client,
       pool,
       kernelCopy,
+      readNow,
       putOff,
       log,
       metrics: createTransferMetrics(metrics),
