@@ -23,7 +23,10 @@ async function runBench(name: string): Promise<BenchResult> {
   const { run }: { run: Bench } = await import(path.join(import.meta.dirname, `${name}.ts`));
   return run({
     progress: (line) => process.stderr.write(`${name}: ${line}\n`),
-    signal: AbortSignal.timeout(BENCH_DEADLINE_MS * Math.max(1, (rounds ?? 1) / ROUNDS_IN_DEADLINE)),
+    signal: AbortSignal.any([
+      interrupted.signal,
+      AbortSignal.timeout(BENCH_DEADLINE_MS * Math.max(1, (rounds ?? 1) / ROUNDS_IN_DEADLINE)),
+    ]),
     rounds,
     isQuick: quick === true,
     only,
@@ -41,6 +44,7 @@ function formatTable(result: BenchResult): string {
   return [`${result.name} (${result.unit})`, ...lines.map((line) => `  ${line.trimEnd()}`), ...limits, ''].join('\n');
 }
 
+const interrupted = new AbortController();
 const names = benchNames();
 const command = new Command('bench')
   .description('Measures Miroir, side by side with what it is measured against, and checks its promises.')
@@ -66,15 +70,25 @@ const unknown = chosen.filter((name) => !names.includes(name));
 if (unknown.length > 0)
   command.error(`There is no benchmark ${unknown.join(', ')}. There are: ${names.join(', ')}.`, { exitCode: 2 });
 
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(name, () => {
+    process.stderr.write('stopping what was started; once more to leave it\n');
+    interrupted.abort();
+  });
+}
+
 for (const name of chosen) {
+  if (interrupted.signal.aborted) break;
   try {
     const result = await runBench(name);
+    if (interrupted.signal.aborted) break; // Part of it tells nothing.
     process.stdout.write(`${json ? JSON.stringify(result) : formatTable(result)}\n`);
     if (result.limits.some(({ ok }) => !ok)) process.exitCode = 1;
   } catch (error) {
+    if (interrupted.signal.aborted) break;
     // The others can still be measured.
     process.stderr.write(`${name} failed: ${(error as Error).stack}\n`);
     process.exitCode = 1;
   }
 }
-process.exit();
+process.exit(interrupted.signal.aborted ? 130 : undefined);
