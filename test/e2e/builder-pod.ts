@@ -40,15 +40,15 @@ export async function runBuilder(
   assert.deepEqual(warnings, []);
   let pod: Pod | undefined;
   const isOver = async () => {
-    pod = (await call('GET', `${path}/builder`)).body as Pod;
+    pod = (await call<Pod>('GET', `${path}/builder`)).body;
     return pod.status.phase === 'Succeeded' || pod.status.phase === 'Failed';
   };
   await until(isOver, signal, () => JSON.stringify(pod?.status));
   const ms = performance.now() - startedAt;
   assert.equal(pod?.metadata.annotations['miroir.dev/sidecar-applied'], 'injected');
-  const { body: log } = await call('GET', `${path}/builder/log?container=builder`);
+  const { body: log } = await call<string>('GET', `${path}/builder/log?container=builder`);
   await call('DELETE', `${path}/builder`);
-  const { parts } = JSON.parse(log as string) as { readonly parts: readonly { readonly source: string }[] };
+  const { parts } = JSON.parse(log) as { readonly parts: readonly { readonly source: string }[] };
   const [{ state } = { state: {} }] = pod.status.containerStatuses ?? [];
   return { exitCode: state.terminated?.exitCode ?? -1, sources: parts.map(({ source }) => source), ms };
 }

@@ -7,6 +7,7 @@ import tls from 'node:tls';
 import { documentedAt } from '../documented/run-documented.ts';
 import { type CertManager, startCertManager } from '../lab/cluster/cert-manager.ts';
 import { CHART } from '../lab/cluster/helm.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import { run, until } from '../lab/namespace.ts';
 import { findBuilt } from '../lab/programs.ts';
 import { type InstalledCluster, installCluster, NAMESPACE } from './installed-cluster.ts';
@@ -145,7 +146,10 @@ async function findPair({ plane: { call } }: InstalledCluster): Promise<Pair | u
   const { status, body } = await call('GET', `${SECRETS}/${LEAF}`);
   if (status === 404) return undefined;
   const decode = (text: string) => Buffer.from(text, 'base64').toString();
-  return { leaf: new X509Certificate(decode(body.data['tls.crt'])), authority: decode(body.data['ca.crt']) };
+  return {
+    leaf: new X509Certificate(decode(body.data['tls.crt'] ?? '')),
+    authority: decode(body.data['ca.crt'] ?? ''),
+  };
 }
 
 async function readPair(cluster: InstalledCluster): Promise<Pair> {
@@ -167,8 +171,8 @@ interface WebhookPod {
 
 async function webhookPods({ plane: { call } }: InstalledCluster): Promise<readonly WebhookPod[]> {
   const selector = 'labelSelector=app.kubernetes.io/component=webhook';
-  const { body } = await call('GET', `/api/v1/namespaces/${NAMESPACE}/pods?${selector}`);
-  return (body.items as readonly Pod[]).map(({ metadata, status }) => ({
+  const { body } = await call<KubeList<Pod>>('GET', `/api/v1/namespaces/${NAMESPACE}/pods?${selector}`);
+  return body.items.map(({ metadata, status }) => ({
     address: status.podIP,
     name: metadata.name,
     restarts: status.containerStatuses.reduce((sum, { restartCount }) => sum + restartCount, 0),

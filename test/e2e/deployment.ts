@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import type { InstalledCluster } from './installed-cluster.ts';
 
 export interface DeployOptions {
@@ -47,9 +48,8 @@ export async function deploy(
 
 /** What kubelets say of pulls of the rolled out images that failed: as Events, which the apiserver keeps for an hour. */
 export async function failedPulls({ plane: { call } }: InstalledCluster): Promise<readonly string[]> {
-  const { body } = await call('GET', '/api/v1/namespaces/team/events?fieldSelector=reason=Failed');
-  const events = body.items as readonly Event[];
-  return events
+  const { body } = await call<KubeList<Event>>('GET', '/api/v1/namespaces/team/events?fieldSelector=reason=Failed');
+  return body.items
     .filter(({ message }) => message.startsWith('Failed to pull image') && message.includes('/team/app:'))
     .map(({ message, involvedObject, source }) => `${source.host}: ${involvedObject.name}: ${message}`);
 }

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { buildah, buildImage } from '../../scripts/build-image.ts';
 import { type Cluster, createCluster } from '../lab/cluster/cluster.ts';
 import { CHART, type HelmProgram, runHelm } from '../lab/cluster/helm.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import type { Lab } from '../lab/lab.ts';
 import { LabError } from '../lab/lab-error.ts';
 import { until } from '../lab/namespace.ts';
@@ -58,7 +59,7 @@ export async function installCluster(options: InstallOptions, signal: AbortSigna
     const ready = async (path: string, readySignal: AbortSignal = signal) => {
       let last = '';
       const isReady = async () => {
-        const { body } = await plane.call('GET', path);
+        const { body } = await plane.call<Workload>('GET', path);
         last = JSON.stringify(body.status);
         return body.status !== undefined && isComplete(body);
       };
@@ -108,6 +109,12 @@ export function certsOf(nodes: readonly LabNode[]): readonly (readonly [file: st
   });
 }
 
+interface Event {
+  readonly type: string;
+  readonly message: string;
+  readonly involvedObject: { readonly name: string };
+}
+
 interface Workload {
   readonly metadata: { readonly generation: number };
   readonly spec: { readonly replicas?: number };
@@ -129,13 +136,8 @@ function isComplete({ metadata, spec, status }: Workload): boolean {
 
 /** What the cluster says of what does not run. */
 async function explain({ plane: { call } }: Cluster): Promise<string> {
-  const { body } = await call('GET', `/api/v1/namespaces/${NAMESPACE}/events`);
-  const events = (body.items ?? []) as {
-    readonly type: string;
-    readonly message: string;
-    readonly involvedObject: { readonly name: string };
-  }[];
-  return events
+  const { body } = await call<Partial<KubeList<Event>>>('GET', `/api/v1/namespaces/${NAMESPACE}/events`);
+  return (body.items ?? [])
     .filter(({ type }) => type === 'Warning')
     .map(({ message, involvedObject: { name } }) => `${name}: ${message}`)
     .slice(-10)

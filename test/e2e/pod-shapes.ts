@@ -105,7 +105,7 @@ export async function runPodShapes(
     const late = AbortSignal.any([signal, AbortSignal.timeout(PULL_MS)]);
     let last = '';
     const isKnown = async () => {
-      const { body } = await call('GET', `${PODS}/${name}`);
+      const { body } = await call<{ readonly status?: PodStatus }>('GET', `${PODS}/${name}`);
       last = JSON.stringify(body.status);
       const outcome = readOutcome(body.status ?? {});
       if (outcome !== undefined) outcomes[name.replace(`-${node.name}`, '')] = outcome;
@@ -132,9 +132,7 @@ export async function runPodShapes(
   }
   const isGone = async () => {
     const { body } = await call('GET', PODS);
-    const names = (body.items as { readonly metadata: { readonly name: string } }[]).map(
-      ({ metadata }) => metadata.name,
-    );
+    const names = body.items.map(({ metadata }) => metadata.name);
     return [`static-${node.name}`, ...shapes.map(([name]) => name)].every((name) => !names.includes(name));
   };
   await until(isGone, signal);

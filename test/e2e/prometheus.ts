@@ -3,6 +3,7 @@ import path from 'node:path';
 import { startChildProgram } from '../lab/cluster/child-program.ts';
 import type { ControlPlane } from '../lab/cluster/control-plane.ts';
 import { CHART, type Manifest, renderChart } from '../lab/cluster/helm.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import { run, until } from '../lab/namespace.ts';
 
 const PORT = 9090;
@@ -131,8 +132,11 @@ async function findTargets(
 ): Promise<readonly object[]> {
   const selector = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
   const query = `labelSelector=${encodeURIComponent(selector.join(','))}`;
-  const { body } = await call('GET', `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices?${query}`);
-  const targets = (body.items as readonly EndpointSlice[]).flatMap((slice) =>
+  const { body } = await call<KubeList<EndpointSlice>>(
+    'GET',
+    `/apis/discovery.k8s.io/v1/namespaces/${namespace}/endpointslices?${query}`,
+  );
+  const targets = body.items.flatMap((slice) =>
     slice.ports
       .filter(({ name }) => name === port)
       .flatMap((of) => slice.endpoints.map((endpoint) => ({ ...endpoint, port: of.port }))),
@@ -140,7 +144,7 @@ async function findTargets(
   return Promise.all(
     targets.map(async ({ addresses, targetRef, port: number }) => {
       const pod = (await call('GET', `/api/v1/namespaces/${namespace}/pods/${targetRef.name}`)).body;
-      const podLabels = Object.entries(pod.metadata.labels as Readonly<Record<string, string>>);
+      const podLabels = Object.entries(pod.metadata.labels);
       return {
         targets: addresses.map((address) => `${address}:${number}`),
         labels: {

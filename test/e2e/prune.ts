@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseManifests, pathOf } from '../lab/cluster/helm.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import type { Lab } from '../lab/lab.ts';
 import type { LabNode } from '../lab/node.ts';
 import { type InstalledCluster, NAMESPACE } from './installed-cluster.ts';
@@ -32,9 +33,9 @@ export async function objectsLeft({ lab, plane: { call } }: InstalledCluster): P
     `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`,
     `/apis/batch/v1/namespaces/${NAMESPACE}/jobs`,
   ];
-  const lists = await Promise.all(places.map((place) => call('GET', place)));
+  const lists = await Promise.all(places.map((place) => call<KubeList<Left>>('GET', place)));
   return lists.flatMap(({ body }, index) =>
-    (body.items as readonly Left[])
+    body.items
       .filter(({ spec }) => spec?.nodeName === undefined || lab.nodes.some(({ name }) => name === spec.nodeName))
       .map(({ metadata }) => `${places[index]}/${metadata.name}`),
   );
@@ -42,8 +43,8 @@ export async function objectsLeft({ lab, plane: { call } }: InstalledCluster): P
 
 /** Nodes that have anything of Miroir's. */
 export async function markedNodes({ plane: { call } }: InstalledCluster): Promise<readonly string[]> {
-  const { body } = await call('GET', '/api/v1/nodes');
-  return (body.items as readonly MarkedNode[])
+  const { body } = await call<KubeList<MarkedNode>>('GET', '/api/v1/nodes');
+  return body.items
     .filter(({ metadata: { labels, annotations }, status }) =>
       /miroir/i.test(JSON.stringify([labels, annotations, status.conditions])),
     )

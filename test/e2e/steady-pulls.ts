@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import { until } from '../lab/namespace.ts';
 import type { LabNode } from '../lab/node.ts';
 import { failedPulls } from './deployment.ts';
@@ -54,8 +55,8 @@ export async function startPulls(cluster: InstalledCluster, signal: AbortSignal)
     const tag = `round-${rounds++}`;
     const spec = { seed: tag, layers: LAYERS, runs: ['sleep', '1000000'] };
     const { reference } = await lab.upstream.push(`team/app:${tag}`, spec, signal);
-    const { body } = await call('GET', '/api/v1/nodes');
-    const open = (body.items as readonly Node[]).filter(({ spec: { unschedulable } }) => unschedulable !== true);
+    const { body } = await call<KubeList<Node>>('GET', '/api/v1/nodes');
+    const open = body.items.filter(({ spec: { unschedulable } }) => unschedulable !== true);
     const nodes = lab.nodes.filter(({ name }) => open.some(({ metadata }) => metadata.name === name));
     return Promise.all(
       nodes.map(async (node) => {
@@ -71,8 +72,8 @@ export async function startPulls(cluster: InstalledCluster, signal: AbortSignal)
   /** Crosses off what runs, and takes it away; what is not there any more, and what waits for a node that is none. */
   async function look(): Promise<void> {
     const names = [...awaited.keys()];
-    const { body } = await call('GET', PODS);
-    const pods = new Map((body.items as readonly Pod[]).map((pod) => [pod.metadata.name, pod]));
+    const { body } = await call<KubeList<Pod>>('GET', PODS);
+    const pods = new Map(body.items.map((pod) => [pod.metadata.name, pod]));
     for (const name of names) {
       const pod = pods.get(name);
       const isGone = pod === undefined || !lab.nodes.includes(awaited.get(name) as LabNode);
@@ -168,7 +169,7 @@ function sizeOf(file: string): number {
 /** `Successfully pulled image "upstream.lab:5000/team/app:v1" in 1.23s (1.23s including waiting). Image size: 9000000 bytes.` */
 async function pullTimes({ plane: { call } }: InstalledCluster): Promise<readonly number[]> {
   const { body } = await call('GET', '/api/v1/namespaces/team/events?fieldSelector=reason=Pulled');
-  const messages = (body.items as readonly { readonly message: string }[]).map(({ message }) => message);
+  const messages = body.items.map(({ message }) => message);
   const times = messages.map((message) => /^Successfully pulled image .* in (?:(\d+)m)?([\d.]+)(m?s) \(/.exec(message));
   return times
     .filter((match) => match !== null)

@@ -17,6 +17,7 @@ import {
   renderChart,
   runHelm,
 } from '../lab/cluster/helm.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import { fetchSchemas, problemsOf } from '../lab/cluster/kubernetes-schemas.ts';
 import { run, until } from '../lab/namespace.ts';
 import { MIROIR } from '../lab/node-mirror.ts';
@@ -234,7 +235,7 @@ test('a real apiserver takes all of it, and a release comes, goes on and goes', 
     const {
       data: { 'swarm.key': key },
     } = await secret('miroir-swarm-key');
-    assert.match(Buffer.from(key, 'base64').toString(), /^[0-9a-f]{64}\n$/);
+    assert.match(Buffer.from(key ?? '', 'base64').toString(), /^[0-9a-f]{64}\n$/);
     // What the webhook does.
     const merge = { contentType: 'application/merge-patch+json' };
     await call('PATCH', '/api/v1/namespaces/miroir/secrets/miroir-webhook-authority', { data: { a: 'Yg==' } }, merge);
@@ -331,9 +332,9 @@ async function inventory({ call }: ControlPlane): Promise<readonly string[]> {
   ];
   const lists = await Promise.all(
     paths.map(async (path) => {
-      const { status, body } = await call('GET', path);
+      const { status, body } = await call<KubeList<Manifest>>('GET', path);
       assert.equal(status, 200, path);
-      return (body.items as Manifest[]).map(({ metadata }) => `${path}/${metadata.name}`);
+      return body.items.map(({ metadata }) => `${path}/${metadata.name}`);
     }),
   );
   return lists.flat().toSorted();

@@ -1,4 +1,5 @@
-interface Refusal {
+/** The body of an apiserver's refusal. */
+export interface Refusal {
   readonly details?: { readonly causes?: readonly { readonly field?: string }[] };
 }
 

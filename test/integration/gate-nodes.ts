@@ -5,6 +5,7 @@ import http from 'node:http';
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KubeCall } from '../lab/cluster/kube-call.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 
 const MIRROR_LABELS = { 'app.kubernetes.io/name': 'miroir', 'app.kubernetes.io/component': 'mirror' };
 const MERGE = { contentType: 'application/merge-patch+json' };
@@ -113,8 +114,8 @@ export interface NodeObject {
 }
 
 export async function readNodes(call: KubeCall): Promise<ReadonlyMap<string, NodeObject>> {
-  const { body } = await call('GET', '/api/v1/nodes');
-  return new Map((body.items as NodeObject[]).map((node) => [node.metadata.name, node]));
+  const { body } = await call<KubeList<NodeObject>>('GET', '/api/v1/nodes');
+  return new Map(body.items.map((node) => [node.metadata.name, node]));
 }
 
 /** What the nodes are labelled, `-` for nothing: `n1=compatible n2=-`. */

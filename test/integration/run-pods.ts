@@ -1,6 +1,7 @@
 import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KubeCall } from '../lab/cluster/kube-call.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 
 const MERGE = { contentType: 'application/strategic-merge-patch+json' };
 const LOOK_MS = 200;
@@ -31,8 +32,8 @@ async function run(call: KubeCall, signal: AbortSignal): Promise<void> {
         await heartbeat(call);
         beatAt = performance.now();
       }
-      const { body } = await call('GET', '/api/v1/pods');
-      const bound = (body.items as Pod[]).filter(({ spec }) => spec.nodeName !== undefined);
+      const { body } = await call<KubeList<Pod>>('GET', '/api/v1/pods');
+      const bound = body.items.filter(({ spec }) => spec.nodeName !== undefined);
       await Promise.all(bound.map((pod) => see(call, pod)));
     } catch {
       // The apiserver may be away, as it may be for kubelets.
@@ -53,7 +54,7 @@ async function see(call: KubeCall, { metadata: { namespace, name, deletionTimest
 async function heartbeat(call: KubeCall): Promise<void> {
   const { body } = await call('GET', '/api/v1/nodes');
   const ready = { type: 'Ready', status: 'True', reason: 'Lab', lastHeartbeatTime: new Date().toISOString() };
-  for (const { metadata } of body.items as readonly { readonly metadata: { readonly name: string } }[]) {
+  for (const { metadata } of body.items) {
     await call('PATCH', `/api/v1/nodes/${metadata.name}/status`, { status: { conditions: [ready] } }, MERGE);
   }
 }

@@ -6,6 +6,7 @@ import test from 'node:test';
 import fc from 'fast-check';
 import { createAuthority, issueLeaf } from '../../certs/authority.ts';
 import type { AuditEvent } from '../lab/cluster/audit-log.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import { until } from '../lab/namespace.ts';
 import { pod as anyPod } from '../property/pod-arbitrary.ts';
 import { createWebhookCluster, STRANGER, TEAM, validity, type WebhookCluster } from './webhook-cluster.ts';
@@ -47,7 +48,7 @@ test('the apiserver takes what the webhook makes of a pod, and logs why', async 
 
     assert.equal(status, 201);
     assert.equal(body.metadata.annotations['miroir.dev/gate-applied'], 'block');
-    assert.match(body.metadata.annotations['miroir.dev/admitted'], /^\d+\.\d+\.\d+$/);
+    assert.match(body.metadata.annotations['miroir.dev/admitted'] ?? '', /^\d+\.\d+\.\d+$/);
     const { nodeSelectorTerms } = body.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution;
     assert.deepEqual(nodeSelectorTerms, [{ matchExpressions: [NOT_INCOMPATIBLE] }]);
     assert.deepEqual(audited(cluster), { outcome: 'admitted', gate: 'block' });
@@ -167,7 +168,7 @@ test('asked a second time, after another webhook changed the pod, it adds nothin
   const { status, body } = await cluster.createPod(named('meddled'));
 
   assert.equal(status, 201);
-  assert.equal(body.metadata.labels.meddler, 'was-here');
+  assert.equal(body.metadata.labels['meddler'], 'was-here');
   const { nodeSelectorTerms } = body.spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution;
   assert.deepEqual(nodeSelectorTerms, [{ matchExpressions: [NOT_INCOMPATIBLE] }]);
   const event = cluster.plane.audit().findLast(isCreation);
@@ -297,7 +298,7 @@ test('the pods of every kind of workload are gated, but those that run on each n
     assert.equal(status, 201, JSON.stringify(body));
   }
 
-  const pods = async () => (await call('GET', `/api/v1/namespaces/${TEAM}/pods`)).body.items as Pod[];
+  const pods = async () => (await call<KubeList<Pod>>('GET', `/api/v1/namespaces/${TEAM}/pods`)).body.items;
   const owners = new Set(['ReplicaSet', 'StatefulSet', 'Job', 'DaemonSet']);
   const patience = AbortSignal.any([t.signal, AbortSignal.timeout(PATIENCE_MS * 2)]);
   // A CronJob's first pod comes with the next minute.

@@ -4,6 +4,8 @@ import type { TestContext } from 'node:test';
 import { type CertificateAndKey, createAuthority, issueLeaf } from '../../certs/authority.ts';
 import { startChildProgram } from '../lab/cluster/child-program.ts';
 import { type ControlPlane, type ControlPlaneOptions, createControlPlane } from '../lab/cluster/control-plane.ts';
+import type { KubeAnswer } from '../lab/cluster/kube-call.ts';
+import type { KubeObject } from '../lab/cluster/kube-object.ts';
 import { LabError } from '../lab/lab-error.ts';
 import { type Program, until } from '../lab/namespace.ts';
 import { grantDocumentedRights } from './webhook-rights.ts';
@@ -31,10 +33,10 @@ export interface WebhookCluster {
   /** Puts another certificate into the files that a webhook serves. */
   useCertificate(certificate: CertificateAndKey): void;
   readonly authority: CertificateAndKey;
-  createPod(
+  createPod<T = KubeObject>(
     pod: object,
     options?: { readonly namespace?: string; readonly query?: string },
-  ): ReturnType<ControlPlane['call']>;
+  ): Promise<KubeAnswer<T>>;
 }
 
 export interface WebhookClusterOptions extends ControlPlaneOptions {

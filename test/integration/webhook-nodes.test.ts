@@ -46,9 +46,9 @@ test('nodes are labelled by what their mirrors say, once for each change, whoeve
     });
     const { body } = await call('GET', '/api/v1/namespaces/default/events?fieldSelector=involvedObject.name=bad');
     const [event] = body.items;
-    assert.equal(event.reason, 'incompatible');
-    assert.equal(event.type, 'Warning');
-    assert.equal(event.message, 'incompatible config-path-empty: so it is. Fix: mend it');
+    assert.equal(event?.reason, 'incompatible');
+    assert.equal(event?.type, 'Warning');
+    assert.equal(event?.message, 'incompatible config-path-empty: so it is. Fix: mend it');
   });
 
   await t.test('a write a node was enough, and none follows while nothing changes', async () => {

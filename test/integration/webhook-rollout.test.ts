@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { addNode } from '../lab/cluster/add-node.ts';
 import type { AuditEvent } from '../lab/cluster/audit-log.ts';
+import type { KubeList } from '../lab/cluster/kube-object.ts';
 import { until } from '../lab/namespace.ts';
 import { createMirrors, labels, readMetric } from './gate-nodes.ts';
 import { runPods } from './run-pods.ts';
@@ -48,8 +49,8 @@ test('opted-in pods run on compatible and unlabelled nodes, and always somewhere
   await until(async () => /bad-1=i.* bad-2=i.* good-1=c.* good-2=c.* new-1=-/.test(await labels(call)), patience);
 
   const pods = async (app: string): Promise<readonly Pod[]> => {
-    const { body } = await call('GET', `/api/v1/namespaces/${SHOP}/pods?labelSelector=app%3D${app}`);
-    return (body.items as Pod[]).filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+    const { body } = await call<KubeList<Pod>>('GET', `/api/v1/namespaces/${SHOP}/pods?labelSelector=app%3D${app}`);
+    return body.items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   };
   /** Each once; `-` for a pod that is bound to none. */
   const nodesOf = async (app: string) =>
@@ -160,7 +161,7 @@ test('opted-in pods run on compatible and unlabelled nodes, and always somewhere
         cluster.createPod({ metadata: { name, labels: { app: name } }, spec: TEMPLATE }, { namespace: SHOP });
       const events = async () =>
         (await call('GET', `/api/v1/namespaces/${NAMESPACE}/events?fieldSelector=involvedObject.kind=Namespace`)).body
-          .items as readonly { readonly reason: string }[];
+          .items;
 
       const { body, warnings } = await create('bypassed');
 

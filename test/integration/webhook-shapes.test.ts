@@ -3,11 +3,12 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
 import { eachAtOnce } from '../../webhook/gate/each-at-once.ts';
+import type { KubeAnswer } from '../lab/cluster/kube-call.ts';
 import type { Schemas } from '../lab/cluster/kubernetes-schemas.ts';
 import { until } from '../lab/namespace.ts';
 import { onlyWhatWasThere } from '../property/only-what-was-there.ts';
 import { schemaArbitrary } from '../property/schema-arbitrary.ts';
-import { cutOutCauses } from './cut-out-causes.ts';
+import { cutOutCauses, type Refusal } from './cut-out-causes.ts';
 import { createWebhookCluster, STRANGER, TEAM, type WebhookCluster } from './webhook-cluster.ts';
 
 const SPEC = 'io.k8s.api.core.v1.PodSpec';
@@ -93,8 +94,11 @@ test('whatever pod of the API a real apiserver admits without us it admits with 
   const cluster = await createWebhookCluster(t);
   await cluster.startWebhook(0, ['--sidecar-image=registry.example/miroir:1']);
   await prepare(cluster);
-  const { body } = await cluster.plane.call('GET', '/openapi/v3/api/v1');
-  const schemas = (body as { readonly components: { readonly schemas: Schemas } }).components.schemas;
+  const { body } = await cluster.plane.call<{ readonly components: { readonly schemas: Schemas } }>(
+    'GET',
+    '/openapi/v3/api/v1',
+  );
+  const { schemas } = body.components;
   const arbitrary = schemaArbitrary(schemas, { words: WORDS, needed: NEEDED, without: WITHOUT });
   const fields = [
     ...arbitrary.properties(SPEC).map((field) => ['spec', field] as const),
@@ -167,7 +171,10 @@ interface Admitted {
 async function admittedWithoutUs(cluster: WebhookCluster, drawn: Shape): Promise<Admitted | undefined> {
   let shape: Shape | undefined = drawn;
   for (let cuts = 0; cuts <= CUTS_MAX && shape !== undefined; cuts += 1) {
-    const { status, body } = await cluster.createPod(shape, { namespace: STRANGER, query: DRY_RUN });
+    const { status, body }: KubeAnswer<Shape & Refusal> = await cluster.createPod(shape, {
+      namespace: STRANGER,
+      query: DRY_RUN,
+    });
     if (status === 201) return { shape, pod: body };
     shape = cutOutCauses(shape, body);
   }

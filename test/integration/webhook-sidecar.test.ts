@@ -65,12 +65,17 @@ test('pods that ask get an agent that the apiserver takes, and the mirror of the
     });
 
     assert.deepEqual([audited, warnings], ['injected', []]);
-    const [agent, first] = spec.initContainers;
-    assert.equal(first.name, 'first');
-    assert.deepEqual([agent.name, agent.image, agent.restartPolicy], ['miroir-agent', IMAGE, 'Always']);
-    assert.deepEqual(agent.args, ['agent', '--mirror-host=$(NODE_ADDRESS)', '--mirror-port=29986', '--answer-tags=on']);
-    assert.deepEqual(agent.resources, { requests: { cpu: '7m', memory: '99Mi' }, limits: { memory: '99Mi' } });
-    assert.deepEqual(spec.volumes.at(-1).projected.sources, [
+    const [agent, first] = spec.initContainers ?? [];
+    assert.equal(first?.name, 'first');
+    assert.deepEqual([agent?.name, agent?.image, agent?.restartPolicy], ['miroir-agent', IMAGE, 'Always']);
+    assert.deepEqual(agent?.args, [
+      'agent',
+      '--mirror-host=$(NODE_ADDRESS)',
+      '--mirror-port=29986',
+      '--answer-tags=on',
+    ]);
+    assert.deepEqual(agent?.resources, { requests: { cpu: '7m', memory: '99Mi' }, limits: { memory: '99Mi' } });
+    assert.deepEqual(spec.volumes.at(-1)?.projected.sources, [
       { serviceAccountToken: { audience: 'miroir.dev', expirationSeconds: 3600, path: 'token' } },
     ]);
   });
@@ -109,7 +114,7 @@ test('pods that ask get an agent that the apiserver takes, and the mirror of the
   );
 
   await t.test('the keys that the webhook keeps prove the token of a pod, on its own node alone', async () => {
-    const keysFile = async () => (await call('GET', configMap)).body.data?.['keys.json'] as string | undefined;
+    const keysFile = async () => (await call('GET', configMap)).body.data?.['keys.json'];
     await until(
       async () => (await keysFile()) !== undefined,
       AbortSignal.timeout(PATIENCE_MS),
@@ -125,7 +130,7 @@ test('pods that ask get an agent that the apiserver takes, and the mirror of the
       const spec = { audiences: [audience], boundObjectRef, expirationSeconds: 3600 };
       const { status, body } = await call('POST', `/api/v1/namespaces/${TEAM}/serviceaccounts/default/token`, { spec });
       assert.equal(status, 201, JSON.stringify(body));
-      return body.status.token as string;
+      return body.status.token;
     };
     const readFile = async () => (await keysFile()) ?? '';
     const isLetIn = async (node: string, token: string) => {

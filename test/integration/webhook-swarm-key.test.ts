@@ -21,7 +21,7 @@ test('replicas that start at once make one key, and keep it', async (t) => {
   const made = replicas.filter((replica) => replica.logTail().includes('The key of the swarm was made'));
   assert.equal(made.length, 1);
   const { data, metadata } = await secret();
-  assert.equal(parseSwarmKeys(Buffer.from(data['swarm.key'], 'base64').toString()).length, 1);
+  assert.equal(parseSwarmKeys(Buffer.from(data['swarm.key'] ?? '', 'base64').toString()).length, 1);
 
   await t.test('a replica that comes later leaves it as it is', async () => {
     const later = await cluster.startWebhook(2, [FLAG, '--log-level=debug']);

@@ -143,7 +143,7 @@ async function heartbeatOf({ name }: LabNode, call: KubeCall): Promise<string | 
 }
 
 async function readNode(name: string, call: KubeCall): Promise<Node> {
-  return (await call('GET', `/api/v1/nodes/${name}`)).body as Node;
+  return (await call<Node>('GET', `/api/v1/nodes/${name}`)).body;
 }
 
 /** Without either when the API has no such Node yet. */

@@ -1,5 +1,6 @@
 import { until } from '../namespace.ts';
 import type { KubeCall } from './kube-call.ts';
+import type { KubeList } from './kube-object.ts';
 
 interface Pod {
   readonly metadata: {
@@ -14,8 +15,10 @@ interface Pod {
 export async function drainNode(call: KubeCall, name: string, signal: AbortSignal): Promise<void> {
   await setUnschedulable(call, name, true);
   const isDrained = async () => {
-    const { body } = await call('GET', `/api/v1/pods?fieldSelector=spec.nodeName=${name}`, undefined, { signal });
-    const pods = (body.items as readonly Pod[]).filter(isEvicted);
+    const { body } = await call<KubeList<Pod>>('GET', `/api/v1/pods?fieldSelector=spec.nodeName=${name}`, undefined, {
+      signal,
+    });
+    const pods = body.items.filter(isEvicted);
     // One that a disruption budget holds back, or that goes already, is asked for again.
     await Promise.all(pods.map(({ metadata }) => evict(call, metadata)));
     return pods.length === 0;

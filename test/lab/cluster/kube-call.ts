@@ -1,9 +1,9 @@
 import https from 'node:https';
+import type { KubeObject } from './kube-object.ts';
 
-export interface KubeAnswer {
+export interface KubeAnswer<T = KubeObject> {
   readonly status: number;
-  // biome-ignore lint/suspicious/noExplicitAny: Objects of every kind that the API has, in 60 places of tests: a field that is not there fails their assertions.
-  readonly body: any;
+  readonly body: T;
   /** What a user of kubectl would see on stderr. */
   readonly warnings: readonly string[];
 }
@@ -13,15 +13,25 @@ export interface KubeCallOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Calls the API as it is on the wire: tests must not depend on the client that they test. */
-export type KubeCall = (method: string, path: string, body?: object, options?: KubeCallOptions) => Promise<KubeAnswer>;
+/** Calls the API as it is on the wire: tests must not depend on the client that they test. What comes is what the caller takes it for. */
+export type KubeCall = <T = KubeObject>(
+  method: string,
+  path: string,
+  body?: object,
+  options?: KubeCallOptions,
+) => Promise<KubeAnswer<T>>;
 
 export function createKubeCall(options: { readonly url: string; readonly token: string; readonly ca: () => string }): {
   readonly call: KubeCall;
   readonly close: () => void;
 } {
   const agent = new https.Agent({ keepAlive: true });
-  const call: KubeCall = async (method, path, body, { contentType = 'application/json', signal } = {}) => {
+  const call: KubeCall = async <T>(
+    method: string,
+    path: string,
+    body?: object,
+    { contentType = 'application/json', signal }: KubeCallOptions = {},
+  ) => {
     const request = https.request(new URL(path, options.url), {
       agent,
       method,
@@ -30,7 +40,7 @@ export function createKubeCall(options: { readonly url: string; readonly token: 
       ...(signal && { signal }),
     });
     request.end(body && JSON.stringify(body));
-    const { promise, resolve, reject } = Promise.withResolvers<KubeAnswer>();
+    const { promise, resolve, reject } = Promise.withResolvers<KubeAnswer<T>>();
     request.on('error', reject);
     request.on('response', (response) => {
       response.toArray().then((chunks) => {
@@ -38,7 +48,7 @@ export function createKubeCall(options: { readonly url: string; readonly token: 
         const isJson = response.headers['content-type']?.includes('json') ?? false;
         resolve({
           status: response.statusCode ?? 0,
-          body: isJson ? JSON.parse(text) : text,
+          body: (isJson ? JSON.parse(text) : text) as T,
           warnings: readWarnings(response.headers.warning),
         });
       }, reject);
