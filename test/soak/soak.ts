@@ -3,7 +3,7 @@ import { createRandom } from '../../common/random.ts';
 import { inChunks } from '../faults/stage.ts';
 import { createLab, type Lab } from '../lab/lab.ts';
 import type { LabNode } from '../lab/node.ts';
-import { runSoakNode, type Sample, sampleMirror } from './soak-node.ts';
+import { LIKE_BUILT, runSoakNode, type Sample, sampleMirror } from './soak-node.ts';
 
 const NODES = [
   { containerd: '2.4' },
@@ -45,7 +45,7 @@ export async function soak({ durationMs, seed, onSample }: SoakOptions, signal: 
   const lab = await createLab({ nodes: NODES }, signal);
   try {
     for (const node of lab.nodes) await node.configure([], signal);
-    await Promise.all(lab.nodes.map((node) => node.startMirror([], signal)));
+    await Promise.all(lab.nodes.map((node) => node.startMirror([], signal, LIKE_BUILT)));
     const images = await pushImages(lab);
     await lab.upstream.delay(10);
     await lab.upstream.throttle({ perConnection: 20_000_000 });
@@ -140,8 +140,7 @@ async function disturbNetwork(lab: Lab, random: () => number, signal: AbortSigna
 
 /**
  * Of the least that was resident in each half of what is left after settling: what is resident goes up and down with the collector's
- * work, and what leaks lifts the floor. Run from the sources, V8 takes 40 MB after a minute and 71 after four for the same 31 MB in use
- * (the launcher of `dist/` bounds its young generation by `--max-semi-space-size`); all that is resident beside V8's heap stayed between 116 and 119 MB.
+ * work, and what leaks lifts the floor.
  */
 const GROWTH_BYTES_MAX = 24 * 1024 * 1024;
 const GROWTH_FILES_MAX = 16;
