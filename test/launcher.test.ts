@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { LIKE_BUILT } from './soak/soak-node.ts';
 
 /** A `dist/` like the one that is built, whose bundle tells what it was started with. */
 function installLauncher(t: TestContext): { readonly root: string; readonly launcher: string } {
@@ -48,6 +49,14 @@ test('the launcher takes the Node of the project before the one on the PATH, als
     stdout,
     /node_modules\/node\/bin\/node --max-semi-space-size=\d+ --optimize-for-size .*dist\/miroir\.js version a b/,
   );
+});
+
+test('the image and the soak bound the young generation as the launcher does', () => {
+  const read = (file: string) => fs.readFileSync(path.join(import.meta.dirname, '..', file), 'utf8');
+  const [flag] = /--max-semi-space-size=\d+/.exec(read('scripts/launcher.sh')) ?? [];
+
+  assert.equal(LIKE_BUILT.NODE_OPTIONS, flag);
+  assert.match(read('Dockerfile'), new RegExp(`NODE_OPTIONS=${flag} `));
 });
 
 test('the launcher takes the Node on the PATH when there is no other', (t) => {
