@@ -19,19 +19,24 @@ export function answerBase(request: IncomingMessage, response: ServerResponse): 
   answerBytes(request, response, 200, { 'Content-Type': 'application/json' }, '{}');
 }
 
+/** containerd puts what it pulls into the store of this node; of others that pull from here nothing is known. */
+export function isContainerd({ method, headers }: IncomingMessage): boolean {
+  return method === 'GET' && headers['user-agent']?.startsWith('containerd/') === true;
+}
+
+/**
+ * Says why there is no content. containerd does not read the body of a 404, and Go's client closes a connection whose body was
+ * not read: without one, the next request of the pull comes on the same connection.
+ */
 export function answerRefusal(
   request: IncomingMessage,
   response: ServerResponse,
   refused: OciRefusal,
   extra: Fields = {},
 ): void {
-  answerBytes(
-    request,
-    response,
-    refused.status,
-    { 'Content-Type': 'application/json', ...extra },
-    ociErrorBody(refused),
-  );
+  const isRead = refused.status !== 404 || !isContainerd(request);
+  const type = isRead ? { 'Content-Type': 'application/json' } : {};
+  answerBytes(request, response, refused.status, { ...type, ...extra }, isRead ? ociErrorBody(refused) : '');
 }
 
 /** Manifests are answered whole: they are small, and a part of one could not be verified. */

@@ -47,6 +47,19 @@ test('serves its own blobs and manifests with the headers that containerd reads'
   assert.equal(tagged.headers['docker-content-digest'], manifest);
 });
 
+test('says why something is not here, but to containerd, which would close the connection instead of reading it', async (t) => {
+  const { url } = await start(t);
+  const headers = { 'User-Agent': 'containerd/2.4.2' };
+
+  for (const kind of ['manifests', 'blobs']) {
+    const target = `${url}/v2/library/app/${kind}/${ABSENT}?ns=hub.example`;
+    const [told, untold] = [await ask(target), await ask(target, { headers })];
+
+    assert.match(told.body.toString(), /"code":"(MANIFEST|BLOB)_UNKNOWN"/);
+    assert.deepEqual([untold.status, untold.headers['content-length'], untold.body.length], [404, '0', 0]);
+  }
+});
+
 for (const { range, status, from, to } of [
   { range: 'bytes=0-', status: 200, from: 0, to: BLOB.length },
   { range: 'bytes=10-19', status: 206, from: 10, to: 20 },

@@ -8,7 +8,7 @@ import type { Access, Permission, WantedRight } from '../access/access.ts';
 import type { Source } from '../transfer/found-blob.ts';
 import type { RegistryMetrics } from '../transfer/metrics.ts';
 import type { FoundManifest, Transfer } from '../transfer/transfer.ts';
-import { answerBase, answerBlobHead, answerManifest, answerRefusal, SOURCE_HEADER } from './answer.ts';
+import { answerBase, answerBlobHead, answerManifest, answerRefusal, isContainerd, SOURCE_HEADER } from './answer.ts';
 import { refusal } from './oci-error.ts';
 import { type OciPath, parseOciPath } from './oci-path.ts';
 import { createPullListener, type PullListener } from './pull-listener.ts';
@@ -251,11 +251,6 @@ function logAnswer(
   const reference = path.kind === 'blob' ? path.digest : (path.reference.digest ?? path.reference.tag);
   const { kind, registry, repository } = path;
   log.debug('request', { method, kind, registry, repository, reference, source, ...(outcome && { outcome }) });
-}
-
-/** containerd puts what it pulls into the store of this node; of others that pull from here nothing is known. */
-function isContainerd(request: IncomingMessage): boolean {
-  return request.method === 'GET' && request.headers['user-agent']?.startsWith('containerd/') === true;
 }
 
 /** Aborts when the client goes before its answer is complete. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type BigIntStats, constants, lstatSync, statSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, lstatSync, openSync, readSync, statSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
@@ -64,18 +64,18 @@ export async function listIngests(contentRoot: string, max: number): Promise<rea
 }
 
 /** Looks at an ingest, of which this was seen before. containerd writes `ref`, `startedat`, `updatedat` and `total` before it makes `data`. */
-export async function lookAtIngest(folder: string, namespace: string, before?: IngestSighting): Promise<IngestLook> {
+export function lookAtIngest(folder: string, namespace: string, before?: IngestSighting): IngestLook {
   const again = before && lookAgain(folder, before);
   if (again !== undefined) return again;
-  const ref = await readSmall(path.join(folder, 'ref'), REF_BYTES_MAX);
-  if (ref === undefined) return (await isFolder(folder)) ? 'incomplete' : 'gone';
+  const ref = readSmall(path.join(folder, 'ref'), REF_BYTES_MAX);
+  if (ref === undefined) return isFolder(folder) ? 'incomplete' : 'gone';
   if (ref.length > REF_BYTES_MAX) return 'not-ours';
   if (createHash('sha256').update(ref).digest('hex') !== path.basename(folder)) return 'incomplete'; // Half written.
   const digest = parseIngestRef(ref.toString('latin1'), namespace);
   if (digest === undefined) return 'not-ours';
   const data = statFile(path.join(folder, 'data'));
   const updatedAt = statFile(path.join(folder, 'updatedat'));
-  const total = await readSmall(path.join(folder, 'total'), TOTAL_BYTES_MAX);
+  const total = readSmall(path.join(folder, 'total'), TOTAL_BYTES_MAX);
   const sizeBytes = total && parseTotal(total.toString('latin1'));
   // Nobody can be promised content of a length that is not known.
   if (data === undefined || updatedAt === undefined || sizeBytes === undefined) return 'incomplete';
@@ -119,9 +119,15 @@ export function identifyFolder(name: string): string | undefined {
   }
 }
 
+const READ_NEVER_WAIT = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 /** Opens a file to read it; undefined when there is none. It never waits, as it would for the other end of a pipe. */
 export async function openFile(name: string): Promise<fs.FileHandle | undefined> {
-  return orAbsent(fs.open(name, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK));
+  try {
+    return await fs.open(name, READ_NEVER_WAIT);
+  } catch (error) {
+    return absentOrThrow(error);
+  }
 }
 
 /** Undefined when there is no regular file of that name. At once: a thread that is asked takes longer to begin. */
@@ -135,27 +141,33 @@ export function statFile(name: string): BigIntStats | undefined {
   }
 }
 
-/** A file's bytes, one more than allowed when it has more; undefined when there is none. */
-async function readSmall(name: string, bytesMax: number): Promise<Buffer | undefined> {
-  const file = await openFile(name);
-  if (file === undefined) return undefined;
+/**
+ * A file's bytes, one more than allowed when it has more; undefined when there is none. At once: containerd has just written it, so that it
+ * is in memory, and threads that are asked to open, read and close it take the processor from the pull.
+ */
+function readSmall(name: string, bytesMax: number): Buffer | undefined {
+  let fd: number;
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(bytesMax + 1), 0, bytesMax + 1, 0);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
-  }
-}
-
-async function isFolder(name: string): Promise<boolean> {
-  return (await orAbsent(fs.stat(name)))?.isDirectory() ?? false;
-}
-
-async function orAbsent<T>(found: Promise<T>): Promise<T | undefined> {
-  try {
-    return await found;
+    fd = openSync(name, READ_NEVER_WAIT);
   } catch (error) {
-    if (isErrno(error, 'ENOENT') || isErrno(error, 'ENOTDIR')) return undefined;
-    throw error;
+    return absentOrThrow(error);
   }
+  try {
+    const buffer = Buffer.alloc(bytesMax + 1);
+    return buffer.subarray(0, readSync(fd, buffer, 0, bytesMax + 1, 0));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function isFolder(name: string): boolean {
+  try {
+    return statSync(name, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch (error) {
+    return absentOrThrow(error) ?? false;
+  }
+}
+
+function absentOrThrow(error: unknown): undefined {
+  if (!isErrno(error, 'ENOENT') && !isErrno(error, 'ENOTDIR')) throw error;
 }

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { setImmediate as breathe } from 'node:timers/promises';
 import type { Logger } from '../../common/log.ts';
 import { type Digest, digestHex } from '../../common/oci/digest.ts';
 import { blobFolder } from './blob-files.ts';
@@ -107,7 +108,7 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
     if (slots.size >= INGESTS_MAX) return undefined;
     const slot: Slot = {
       id,
-      look: createRounds(() => lookOnce(slot).catch(warn)),
+      look: createRounds(async () => lookOrWarn(slot)),
       watcher: undefined,
       watched: undefined,
       entry: undefined,
@@ -169,11 +170,19 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
     }
   }
 
-  async function lookOnce(slot: Slot): Promise<void> {
+  function lookOrWarn(slot: Slot): void {
+    try {
+      lookOnce(slot);
+    } catch (error) {
+      warn(error);
+    }
+  }
+
+  function lookOnce(slot: Slot): void {
     const contentRoot = root;
     if (contentRoot === undefined) return;
     const folder = path.join(ingestFolder(contentRoot), slot.id);
-    const seen = await lookAtIngest(folder, namespace, slot.entry?.state.sighting);
+    const seen = lookAtIngest(folder, namespace, slot.entry?.state.sighting);
     const sighting = typeof seen === 'object' ? seen : undefined;
     const { entry } = slot;
     if (entry !== undefined && sighting?.identity !== entry.state.sighting.identity) {
@@ -215,7 +224,9 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
       if (slot === undefined) continue;
       if (!known.has(id)) slot.wasThere = isFirst;
       const isUnclear = slot.entry === undefined && !slot.isIgnored;
-      if (isUnclear || isBlindTo(slot) || !present.has(id)) await slot.look();
+      if (!isUnclear && !isBlindTo(slot) && present.has(id)) continue;
+      await slot.look();
+      if (isFirst) await breathe(); // What was left behind is read from the disk, and there may be thousands of it.
     }
     if (root === contentRoot) hasScanned = true;
   }

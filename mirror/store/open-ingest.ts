@@ -34,7 +34,7 @@ export async function openIngest(
   const file = await openFile(name);
   if (file === undefined) return undefined;
   try {
-    if (identify(await file.stat({ bigint: true })) === identity) return createOpenIngest(source, file);
+    if (identify(fstatSync(file.fd, { bigint: true })) === identity) return createOpenIngest(source, file);
   } catch (error) {
     await file.close();
     throw error;

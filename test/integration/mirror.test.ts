@@ -29,6 +29,21 @@ test('what one node pulled, all others pull from it, and upstream is asked for n
   assert.deepEqual({ manifestGets, blobGets }, { manifestGets: 0, blobGets: 0 });
 });
 
+for (const version of ['1.6.20', '2.4'] as const) {
+  test(`containerd ${version} asks for what nobody has on one connection, one thing after another`, async (t) => {
+    const lab = await startSwarm(t, [version]);
+    const image = await lab.upstream.push(IMAGE, { seed: 'one connection', layers: [{ bytes: 100_000 }] });
+    const [node] = lab.nodes;
+    assert.ok(node);
+    const before = await acceptedConnections(node);
+
+    await node.pull(image.reference);
+
+    // For the manifest, the config and the layer. Where each of them took another one, a pull took milliseconds more.
+    assert.equal((await acceptedConnections(node)) - before, 1);
+  });
+}
+
 test('a tag that moved upstream is pulled fresh by every node', async (t) => {
   const lab = await startSwarm(t, ['1.6.20', '2.4']);
   const old = await lab.upstream.push(IMAGE, { seed: 'old', layers: LAYERS });
@@ -59,4 +74,13 @@ test('with upstream stopped a node that never had the image pulls it by tag', as
 async function pulledDigest(node: Lab['nodes'][number], reference: string) {
   await node.pull(reference);
   return node.exec(['ctr', '--namespace', 'k8s.io', 'images', 'ls', `name==${reference}`]);
+}
+
+/** How many connections programs of the node have accepted since it was made: proc(5), /proc/net/snmp. */
+async function acceptedConnections(node: Lab['nodes'][number]): Promise<number> {
+  const { stdout } = await node.exec(['cat', '/proc/net/snmp']);
+  const [names = [], values = []] = stdout
+    .split('\n')
+    .flatMap((line) => (line.startsWith('Tcp:') ? [line.split(' ')] : []));
+  return Number(values[names.indexOf('PassiveOpens')]);
 }
