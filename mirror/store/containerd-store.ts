@@ -94,6 +94,7 @@ export function createContainerdStore(deps: ContainerdStoreDeps): ContainerdStor
     },
 
     ingest: (digest) => ingests.open(digest),
+    ingestSize: (digest) => ingests.size(digest),
     watchIngests: (signal) => ingests.watch(signal),
 
     async probe(signal) {

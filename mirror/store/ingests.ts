@@ -44,6 +44,8 @@ export interface Ingests {
   stop(): void;
   /** As Store.ingest says. */
   open(digest: Digest): Promise<OpenIngest | undefined>;
+  /** As Store.ingestSize says. */
+  size(digest: Digest): Promise<number | undefined>;
   /** As Store.watchIngests says. */
   watch(signal: AbortSignal): AsyncIterable<IngestEvent>;
 }
@@ -264,14 +266,26 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
     root = undefined;
   }
 
-  async function openKnown(digest: Digest): Promise<OpenIngest | undefined> {
+  /** What arrives, or has just arrived, and the name of its file. */
+  function find(digest: Digest): { readonly entry: Entry; readonly file: string } | undefined {
     if (root === undefined) return undefined;
     for (const { id, entry } of slots.values()) {
       if (entry?.digest !== digest || !entry.state.isLive) continue;
-      return openIngest(entry, path.join(ingestFolder(root), id, 'data'), entry.state.sighting.identity);
+      return { entry, file: path.join(ingestFolder(root), id, 'data') };
     }
     const entry = committed.get(digest);
-    return entry && openIngest(entry, path.join(blobFolder(root), digestHex(digest)), entry.state.sighting.identity);
+    return entry && { entry, file: path.join(blobFolder(root), digestHex(digest)) };
+  }
+
+  async function openKnown(digest: Digest): Promise<OpenIngest | undefined> {
+    const found = find(digest);
+    return found && openIngest(found.entry, found.file, found.entry.state.sighting.identity);
+  }
+
+  /** It has just come, or has just been committed: what the watches tell is still on its way. */
+  async function lookFor(digest: Digest): Promise<void> {
+    await scan();
+    for (const slot of slots.values()) if (slot.entry?.digest === digest) await slot.look();
   }
 
   return {
@@ -287,10 +301,12 @@ export function createIngests({ log }: IngestsDeps, { namespace, bootedAtMs }: I
     async open(digest) {
       const known = await openKnown(digest);
       if (known !== undefined) return known;
-      // It has just come, or has just been committed: what the watches tell is still on its way.
-      await scan();
-      for (const slot of slots.values()) if (slot.entry?.digest === digest) await slot.look();
+      await lookFor(digest);
       return openKnown(digest);
+    },
+    async size(digest) {
+      if (find(digest) === undefined) await lookFor(digest);
+      return find(digest)?.entry.sizeBytes;
     },
     watch: (signal) => news.follow(signal),
   };

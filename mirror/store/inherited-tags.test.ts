@@ -21,6 +21,7 @@ function startInherited(record: TagRecord, fromPeers: TagRecord) {
       yield { type: 'tag-created', tag: TAG, record };
     },
     ingest: async () => undefined,
+    ingestSize: async () => undefined,
     async *watchIngests() {},
   };
   const inherited = createInheritedTags({ store, now: () => NOW_MS });

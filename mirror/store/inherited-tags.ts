@@ -47,6 +47,7 @@ export function createInheritedTags(deps: { readonly store: Store; readonly now:
       },
       watch,
       ingest: (digest, signal) => deps.store.ingest(digest, signal),
+      ingestSize: (digest, signal) => deps.store.ingestSize(digest, signal),
       watchIngests: (signal) => deps.store.watchIngests(signal),
     },
     inherit: (tag, record) => {

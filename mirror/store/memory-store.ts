@@ -113,6 +113,7 @@ export function createMemoryStore(): MemoryStore {
     resolve: async (tag: TagReference) => inventory.resolve(tag),
     sources: async (digest) => find(digest).sources,
     ingest: async (digest) => arriving.get(digest)?.open(),
+    ingestSize: async (digest) => arriving.get(digest)?.sizeBytes,
     watchIngests: (signal) => news.follow(signal),
 
     async *watch(signal) {

@@ -77,6 +77,8 @@ export interface Store {
    * that was seen arriving. What comes and goes within milliseconds, as a manifest does, may not be.
    */
   ingest(digest: Digest, signal: AbortSignal): Promise<OpenIngest | undefined>;
+  /** How long what `ingest` would open will be when it is whole. */
+  ingestSize(digest: Digest, signal: AbortSignal): Promise<number | undefined>;
   /**
    * Everything that is arriving now, as `ingest-started`, then what starts and ends, as long as `watch` runs, until the signal aborts.
    * What a crash left behind is not arriving until a pull takes it up. To a slow consumer the latest about a digest is told,

@@ -211,9 +211,7 @@ export function createTransfer(deps: TransferDeps, options: TransferOptions = {}
     slots,
     sizeOf: async (digest: Digest) => {
       try {
-        const ingest = await deps.store.ingest(digest, AbortSignal.timeout(firstByteTimeoutMs));
-        await ingest?.file.close();
-        return ingest?.sizeBytes;
+        return await deps.store.ingestSize(digest, AbortSignal.timeout(firstByteTimeoutMs));
       } catch (error) {
         log.warn('cannot tell how large it will be', { digest, error });
         return undefined;

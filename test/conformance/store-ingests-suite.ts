@@ -32,6 +32,7 @@ export function testIngests(kind: string, create: (t: TestContext) => Promise<St
   test(`${kind} store lets several read what arrives, as it arrives, until it is whole`, async (t) => {
     const { store, image, bytes, news, receiving } = await startReceiving(t, 'arriving');
     const signal = AbortSignal.timeout(DEADLINE_MS);
+    assert.equal(await store.ingestSize(image.layer, signal), bytes.length);
     const followers = [await openArriving(t, store, image.layer), await openArriving(t, store, image.layer)];
 
     for (const end of [MIB, 3 * MIB]) {
@@ -139,7 +140,9 @@ export function testIngests(kind: string, create: (t: TestContext) => Promise<St
 
     await addImage('registry.example/team/app:v1', image);
 
-    assert.equal(await store.ingest(sha256(Buffer.from('never pulled')), t.signal), undefined);
+    const absent = sha256(Buffer.from('never pulled'));
+    assert.equal(await store.ingest(absent, t.signal), undefined);
+    assert.equal(await store.ingestSize(absent, t.signal), undefined);
   });
 }
 

@@ -44,6 +44,7 @@ const store: Store = {
   sources: async () => [],
   watch: async function* () {},
   ingest: async () => undefined,
+  ingestSize: async () => undefined,
   watchIngests: async function* () {},
 };
 
