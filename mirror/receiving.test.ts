@@ -21,9 +21,16 @@ async function start(t: TestContext) {
   const other = createMemoryRouter({ hub }, { peerId: 'other', address: '10.0.0.2:1' });
   const store = createMemoryStore();
   const told = new EventEmitter<{ readonly [event in 'begun' | 'ended']: [Digest] }>();
+  const offsets: number[] = [];
   const receiving = createReceiving({
     store,
-    router,
+    router: {
+      gaveUp: (keys) => router.gaveUp(keys),
+      receiving: (receipts) => {
+        offsets.push(...receipts.map(({ offset }) => offset));
+        router.receiving(receipts);
+      },
+    },
     log: silentLogger,
     begun: (digest) => told.emit('begun', digest),
     ended: (digest) => told.emit('ended', digest),
@@ -33,7 +40,7 @@ async function start(t: TestContext) {
     t.after(() => component.stop());
   }
   const claim = () => other.claim(digestKey(DIGEST), { offset: 0, patienceMs: 2_000 }, t.signal);
-  return { store, other, claim, told };
+  return { store, other, claim, told, offsets };
 }
 
 /** Asks as another node would, until the answer is as wanted; what it claimed itself it gives up each time. */
@@ -69,6 +76,18 @@ test('a node whose content has not begun to come is not followed unless it claim
   t.after(() => arriving.abort());
 
   assert.equal((await node.claim()).role, 'lead');
+});
+
+test('does not tell of content before its first byte, unless that is late', { timeout: 10_000 }, async (t) => {
+  const { store, offsets } = await start(t);
+  const startedAt = performance.now();
+  const arriving = store.receive(DIGEST, BYTES.length);
+  t.after(() => arriving.abort());
+
+  while (offsets.length === 0) await delay(5, undefined, { signal: t.signal });
+
+  assert.deepEqual(offsets, [0]);
+  assert.ok(performance.now() - startedAt > 300);
 });
 
 test('tells this node when the first bytes are there, and when no more will come', { timeout: 10_000 }, async (t) => {

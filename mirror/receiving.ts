@@ -37,10 +37,14 @@ export function createReceiving({ store, router, log, begun, ended: over }: Rece
     try {
       let { availableBytes } = ingest;
       let hasBegun = false;
+      let hasWaited = false;
       while (!ended.aborted && availableBytes < ingest.sizeBytes) {
         if (availableBytes > 0 && !hasBegun) begun(digest);
         hasBegun = availableBytes > 0;
-        router.receiving([{ key: digestKey(digest), offset: availableBytes, isWhole: false }]);
+        // Without a byte it is followed by nobody, and who decides about claims has just been asked, or is about to be.
+        if (hasBegun || hasWaited)
+          router.receiving([{ key: digestKey(digest), offset: availableBytes, isWhole: false }]);
+        hasWaited = true;
         // The first bytes are told at once, as others wait for them; more of them from time to time.
         if (availableBytes > 0) await delay(TELL_MS, undefined, { signal: ended });
         const grown = await nextGrowth(ingest, availableBytes, ended);
