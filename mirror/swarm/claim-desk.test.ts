@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { type Digest, parseDigest } from '../../common/oci/digest.ts';
 import { createClaimDesk } from './claim-desk.ts';
 import { placeOf } from './placement.ts';
-import { digestKey } from './router.ts';
+import { digestKey, type Want } from './router.ts';
 import type { Session } from './session.ts';
 
 const KEY = digestKey(parseDigest(`sha256:${'a'.repeat(64)}`) as Digest);
@@ -20,11 +20,12 @@ function start(claim: Session['claim']) {
     places: () => [{ ...placeOf('other'), session }],
     addressOf: () => undefined,
     holders: () => [],
+    patienceMs: () => 20,
     now: () => atMs,
   });
-  const timed = async () => {
+  const timed = async (want: Want = WANT) => {
     const startedAt = performance.now();
-    const answer = await desk.ask(KEY, WANT);
+    const answer = await desk.ask(KEY, want);
     return { answer, ms: performance.now() - startedAt };
   };
   return {
@@ -54,4 +55,21 @@ test('a member that hangs is waited for once in a while, and not for every layer
 
   assert.deepEqual([first.answer, second.answer, later.answer], [undefined, undefined, undefined]);
   assert.ok(first.ms > 900 && second.ms < 500 && later.ms > 900, `${first.ms}, ${second.ms}, ${later.ms} ms`);
+});
+
+test('a first question is waited for no longer than a lookup, and not asked of a member that hangs', async () => {
+  let count = 0;
+  const { timed } = start(() => {
+    count += 1;
+    return new Promise(() => {});
+  });
+  const first = { ...WANT, isFirst: true };
+
+  const unanswered = await timed(first);
+  await timed();
+  const afterSilence = await timed(first);
+
+  assert.deepEqual([unanswered.answer, afterSilence.answer], [undefined, undefined]);
+  assert.ok(unanswered.ms < 500, `${unanswered.ms} ms`);
+  assert.equal(count, 2);
 });

@@ -11,6 +11,8 @@ interface ClaimDeskDeps {
   readonly ownPlace: () => Place;
   readonly places: () => ReadonlyArray<Place & { readonly session: Session }>;
   readonly addressOf: (peerId: string) => string | undefined;
+  /** How long a lookup waits for it. */
+  readonly patienceMs: (session: Session) => number;
   /** Who has all of it, by what this node knows; this node itself without a name. */
   readonly holders: (key: KeyHash, asker: string) => readonly WireProvider[];
   /** Monotonic milliseconds. */
@@ -22,7 +24,10 @@ interface ClaimDeskDeps {
  * of this node, and the way to it for the others.
  */
 export interface ClaimDesk {
-  /** Undefined when who should know does not answer. `from` is what the answer leaves without a name. */
+  /**
+   * Undefined when who should know does not answer: to a first question not as fast as to a lookup. `from` is what the answer leaves without
+   * a name.
+   */
   ask(key: Key, want: Want): Promise<{ readonly claim: WireClaim; readonly from?: Session } | undefined>;
   receiving(entries: readonly WireProgress[]): void;
   gaveUp(keys: readonly KeyHash[]): void;
@@ -60,6 +65,7 @@ export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
 
   const answer = (key: KeyHash, peerId: string, want: Want): WireClaim => {
     const holders = deps.holders(key, peerId).map(({ peer }): WireProvider => (peer === undefined ? {} : { peer }));
+    if (holders.length > 0 && want.isFirst === true) return { role: 'held', providers: holders };
     if (holders.length > 0) {
       const receivers = claims.receivers(key, peerId, want.offset, now()).flatMap(name);
       return { role: 'held', providers: [...holders, ...receivers].slice(0, FRAME_PROVIDERS_MAX) };
@@ -90,6 +96,10 @@ export function createClaimDesk(deps: ClaimDeskDeps): ClaimDesk {
       const desk = deskOf(hash);
       if (desk === undefined) return { claim: answer(hash, deps.selfId(), want) };
       const isLate = now() - (lateAt.get(desk) ?? Number.NEGATIVE_INFINITY) < LATE_MS;
+      if (want.isFirst === true) {
+        const claim = isLate ? undefined : await withinMs(desk.claim(hash, want), deps.patienceMs(desk));
+        return claim && { claim, from: desk };
+      }
       const claim = await withinMs(desk.claim(hash, want), isLate ? ANSWER_AGAIN_MS_MAX : ANSWER_MS_MAX);
       if (claim === undefined) lateAt.set(desk, now());
       else lateAt.delete(desk);

@@ -206,6 +206,7 @@ export function createKadRouter(deps: Libp2pRouterDeps, options: Libp2pRouterOpt
     lookup: (key, lookupOptions, signal) => observed(lookup(key, lookupOptions, signal), metrics, signal),
     // This protocol knows who has all of something, and nothing else.
     claim: async () => ({ role: 'lead' }),
+    mayClaimFirst: () => false,
     receiving: () => {},
     gaveUp: () => {},
     members: () => (mesh?.members() ?? []).filter(({ peerId }) => known.has(peerId)),

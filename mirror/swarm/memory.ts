@@ -66,6 +66,7 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
           .map((member) => ({ ...pick(member), isReceiving: true }));
       const holders = providersOf(hub, key, peerId);
       const at = performance.now();
+      if (holders.length > 0 && want.isFirst === true) return { role: 'held', providers: holders };
       if (holders.length > 0) {
         const receivers = receiving(hub.claims.receivers(hashKey(key), peerId, want.offset, at));
         return { role: 'held', providers: [...holders, ...receivers] };
@@ -73,6 +74,7 @@ export function createMemoryRouter({ hub }: MemoryRouterDeps, { peerId, address 
       const claim = hub.claims.claim(hashKey(key), peerId, want, at);
       return claim.role === 'lead' ? claim : { role: 'follow', providers: receiving(claim.receivers) };
     },
+    mayClaimFirst: () => true,
     receiving: (receipts) => {
       for (const { key, offset, isWhole } of receipts)
         hub.claims.progress(hashKey(key), peerId, offset, performance.now(), isWhole);

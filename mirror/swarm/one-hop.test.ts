@@ -334,3 +334,27 @@ test('a port that is taken is said to be', async (t) => {
     message: `cannot listen on ${LOCALHOST}:${listen.port} for the swarm: another program has this port`,
   });
 });
+
+test('while members come and go, a lookup comes before a claim', async (t) => {
+  const members = createTestMembers();
+  const [one, two] = [await startNode(t, { members }), await startNode(t, { members })];
+  members.add({ host: LOCALHOST, port: one.router.swarmPort });
+  await eventually(() => assert.equal(two.router.members().length, 1));
+
+  assert.equal(two.router.mayClaimFirst(), false);
+  await eventually(() => assert.equal(two.router.mayClaimFirst(), true));
+});
+
+test('a first question is counted as a lookup', async (t) => {
+  const node = await startNode(t);
+
+  await node.router.claim(KEY, { offset: 0, patienceMs: 1_000, isFirst: true }, never);
+  await node.router.claim(KEY, { offset: 0, patienceMs: 1_000 }, never);
+
+  const metric = await node.registry.getSingleMetric('miroir_swarm_lookup_seconds')?.get();
+  const counts = metric?.values.filter(({ labels }) => labels['result'] === 'absent' && !('le' in labels));
+  assert.ok(
+    counts?.some(({ value }) => value === 1),
+    JSON.stringify(counts),
+  );
+});

@@ -72,6 +72,9 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
     own.placeAgain();
   };
 
+  const isChanging = () => performance.now() - changedAt < CHANGE_MS;
+  const patienceFor = ({ roundTripMs }: Session) => PATIENCE_MS + 3 * roundTripMs;
+
   const answer = (key: KeyHash, limit: number, asker: string): readonly WireProvider[] => {
     const at = performance.now();
     const kept = index.find(key, { limit, except: asker, random: random() }).flatMap(({ peerId, tag }) => {
@@ -92,6 +95,7 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
     addressOf: (peerId) => mesh?.sessions.get(peerId)?.address,
     holders: (key, asker) =>
       answer(key, HOLDERS_NAMED_MAX, asker).filter(({ peer }) => peer !== undefined || asker !== mesh?.selfId),
+    patienceMs: patienceFor,
     now: () => performance.now(),
   });
 
@@ -130,11 +134,10 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
   /** What the members closest to the key say, and what this node itself keeps. */
   async function* ask(key: KeyHash, limit: number, signal: AbortSignal) {
     const self = mesh?.selfId ?? '';
-    const isChanging = performance.now() - changedAt < CHANGE_MS;
-    const keepers = keepersOf(key, isChanging ? KEEPERS_ASKED_IN_CHANGE : KEEPERS_A_KEY);
+    const keepers = keepersOf(key, isChanging() ? KEEPERS_ASKED_IN_CHANGE : KEEPERS_A_KEY);
     const questions = keepers.map((session) => ({
       answer: session.get(key, limit).then((providers) => providers?.map((found) => named(found, session))),
-      patienceMs: PATIENCE_MS + 3 * session.roundTripMs,
+      patienceMs: patienceFor(session),
     }));
     yield answer(key, limit, self).filter(({ peer }) => peer !== undefined) as NamedProvider[];
     yield* gather(questions, { deadlineMs: LOOKUP_MS_MAX }, signal);
@@ -179,12 +182,18 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
       await stopped;
     },
     claim: async (key, want, signal) => {
+      const isFirst = want.isFirst === true;
+      const startedAt = performance.now();
       const answered = await desk.ask(key, want);
-      if (answered === undefined || signal.aborted) return { role: 'lead' };
+      if (answered === undefined || signal.aborted) return isFirst ? { role: 'unknown' } : { role: 'lead' };
       const { claim, from } = answered;
+      if (isFirst) metrics.lookup(claim.role === 'held' ? 'found' : 'absent', (performance.now() - startedAt) / 1000);
       if (claim.role === 'lead') return { role: 'lead' };
-      return { role: claim.role, providers: claimedProviders(claim, from) };
+      const isOfHolders = isFirst && claim.role === 'held';
+      const providers = claimedProviders(claim, from, isOfHolders ? {} : { isReceiving: true });
+      return { role: claim.role, providers: providers.filter(({ peerId }) => mesh?.isRemoved(peerId) === false) };
     },
+    mayClaimFirst: () => !isChanging(),
     receiving: (receipts) => desk.receiving(receipts.map(({ key, ...rest }) => ({ key: hashKey(key), ...rest }))),
     gaveUp: (keys) => desk.gaveUp(keys.map(hashKey)),
     advertise: async (entries, signal) => {
@@ -203,9 +212,13 @@ export function createOneHopRouter(deps: Libp2pRouterDeps, options: Libp2pRouter
 }
 
 /** Those who were named; the desk itself, if it is a member, is named by nothing. */
-function claimedProviders({ providers }: WireClaim, desk: Session | undefined): Provider[] {
+function claimedProviders(
+  { providers }: WireClaim,
+  desk: Session | undefined,
+  state: Pick<Provider, 'isReceiving'>,
+): Provider[] {
   return providers.flatMap(({ peer }) => {
     const { peerId, address } = peer ?? desk ?? {};
-    return peerId === undefined || address === undefined ? [] : [{ peerId, address, isReceiving: true }];
+    return peerId === undefined || address === undefined ? [] : [{ peerId, address, ...state }];
   });
 }

@@ -41,6 +41,8 @@ export interface Provider {
 export interface Want {
   readonly offset: number;
   readonly patienceMs: number;
+  /** Nobody was asked yet who has it: this is a lookup too, and `held` makes no receiver of this node. */
+  readonly isFirst?: boolean;
 }
 
 /** How much of some content this node has received. */
@@ -53,10 +55,12 @@ export interface Receipt {
 
 /**
  * What a node is to do that wants content nobody holds. `lead`: fetch it from its registry. `follow`: get it from these, who are
- * receiving it, in this order. `held`: get it from these; those who are still receiving it come last.
+ * receiving it, in this order. `held`: get it from these; those who are still receiving it come last, and are not named for a first question.
+ * `unknown`: who knows did not answer a first question as fast as a lookup would have.
  */
 export type Claim =
   | { readonly role: 'lead' }
+  | { readonly role: 'unknown' }
   | { readonly role: 'follow' | 'held'; readonly providers: readonly Provider[] };
 
 export interface LookupOptions {
@@ -83,6 +87,8 @@ export interface Router extends Component {
    * a pull goes on without the swarm; throws for none of these.
    */
   claim(key: Key, want: Want, signal: AbortSignal): Promise<Claim>;
+  /** Whether a claim may come first, without a lookup: who answers it knows who has it. Not while members come and go. */
+  mayClaimFirst(): boolean;
   /** Tells what this node is receiving, and how far it is, to who coordinates that. To be told again every second or so. */
   receiving(receipts: readonly Receipt[]): void;
   /** Tells that this node has given these up. Of what it has received whole, `advertise` tells. */

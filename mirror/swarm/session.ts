@@ -242,8 +242,8 @@ export function openSession(deps: SessionDeps): Session {
         waitingGets.push({ key, limit, settle });
         if (waitingGets.length % FRAME_GETS_MAX === 1) queueMicrotask(() => void sendWaitingGets());
       }),
-    claim: async (key, { offset, patienceMs }) => {
-      const reply = await request({ type: 'claim', key, offset, patienceMs });
+    claim: async (key, { offset, patienceMs, isFirst = false }) => {
+      const reply = await request({ type: 'claim', key, offset, patienceMs, isFirst });
       return reply?.type === 'claimed' ? reply : undefined;
     },
     receive: async (entries) => (await request({ type: 'receive', entries })) !== undefined,

@@ -15,9 +15,9 @@ import { invalid, LENGTH_BYTES, Reader, Writer } from './wire-bytes.ts';
  *   ack      =
  *   get      = limit:u8 count:u16 (key:32)*                      answered by found, its lists in the order of the keys
  *   found    = count:u16 (count:u8 (peerId:text8 address:text16 tag)*)*
- *   claim    = key:32 offset:u48 patienceMs:u16                  answered by claimed
+ *   claim    = key:32 offset:u48 patienceMs:u16 isFirst:u8       answered by claimed
  *   claimed  = role:u8 count:u8 (peerId:text8 address:text16)*   role: 0 lead, 1 follow, 2 held
- *   receive  = count:u16 (key:32 offset:u48)*                    answered by ack
+ *   receive  = count:u16 (key:32 offset:u48 isWhole:u8)*         answered by ack
  *   release  = count:u16 (key:32)*                               answered by ack
  *   tag      = 0:u8 | 1:u8 digest:32 ageMs:u48
  *   text8/16 = length:u8/u16 ascii
@@ -76,6 +76,7 @@ export type RequestFrame =
       readonly key: KeyHash;
       readonly offset: number;
       readonly patienceMs: number;
+      readonly isFirst: boolean;
     }
   | { readonly type: 'receive'; readonly id: number; readonly entries: readonly WireProgress[] }
   | { readonly type: 'release'; readonly id: number; readonly keys: readonly KeyHash[] };
@@ -209,6 +210,7 @@ function writePayload(writer: Writer, frame: Frame): void {
       writer.key(frame.key);
       writer.u48(frame.offset);
       writer.u16(frame.patienceMs);
+      writer.u8(frame.isFirst ? 1 : 0);
       return;
     case 'claimed':
       writer.u8(ROLES.indexOf(frame.role));
@@ -262,7 +264,14 @@ function readPayload(reader: Reader, type: Frame['type'], id: number): Frame {
     case 'add':
       return { type, id, entries: reader.list(reader.count16(FRAME_ENTRIES_MAX), () => readEntry(reader)) };
     case 'claim':
-      return { type, id, key: reader.key(), offset: reader.u48(), patienceMs: reader.u16() };
+      return {
+        type,
+        id,
+        key: reader.key(),
+        offset: reader.u48(),
+        patienceMs: reader.u16(),
+        isFirst: reader.u8() !== 0,
+      };
     case 'claimed': {
       const role = ROLES[reader.u8()];
       if (role === undefined) throw invalid('unknown role');

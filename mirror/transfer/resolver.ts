@@ -21,6 +21,8 @@ export interface ResolverDeps {
 export interface Resolver {
   /** Providers in the order to ask them, in batches as they are found; those that would likely fail are left out. */
   providers(digest: Digest, signal: AbortSignal): AsyncIterable<readonly Provider[]>;
+  /** Those who were named, in the order to ask them. */
+  ordered(providers: readonly Provider[]): readonly Provider[];
   /** What a tag stands for, by those who know: the one resolved at its registry last comes first, no digest twice. */
   tagCandidates(tag: TagReference, signal: AbortSignal): Promise<readonly TagCandidate[]>;
 }
@@ -51,12 +53,13 @@ export function createResolver(deps: ResolverDeps): Resolver {
   const { router, peers, random } = deps;
   const lookup = (key: Key, limit: number, signal: AbortSignal) =>
     router.lookup(key, { limit }, AbortSignal.any([signal, AbortSignal.timeout(LOOKUP_TIMEOUT_MS)]));
+  const ordered = (providers: readonly Provider[]) =>
+    orderPeers(providers, (provider) => peers.standing(provider), random);
   return {
     async *providers(digest, signal) {
-      for await (const batch of inBatches(lookup(digestKey(digest), PROVIDERS_MAX, signal))) {
-        yield orderPeers(batch, (provider) => peers.standing(provider), random);
-      }
+      for await (const batch of inBatches(lookup(digestKey(digest), PROVIDERS_MAX, signal))) yield ordered(batch);
     },
+    ordered,
     tagCandidates: async (tag, signal) => {
       const own = deps.store.resolve(tag, signal);
       const said: Array<{ record: TagRecord; provider: Provider }> = [];

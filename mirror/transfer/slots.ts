@@ -22,6 +22,8 @@ export interface Slots {
   begun(digest: Digest): void;
   /** Nothing of it will come any more. */
   over(digest: Digest): void;
+  /** Whether `mayLead` would neither wait nor postpone. */
+  mayLeadAtOnce(): boolean;
   /**
    * To be called before it is asked who fetches something; waits while answers that are still to come may take the last slot. Resolves with what to call when the answer
    * is there, and `led` was called if this node is to fetch it; or with undefined when it was postponed, as containerd has enough to fetch from its
@@ -160,6 +162,7 @@ export function createSlots({ now, every, gaveWay: told, isInLine }: SlotsDeps):
     over: (digest) => {
       leads.delete(digest);
     },
+    mayLeadAtOnce: () => leadCount() + asking.size < SLOTS,
     mayLead: async (digest, postpone) => {
       // containerd asks for the next layer as soon as one was sent to its registry: others may be about to be.
       while (leadCount() < SLOTS && leadCount() + asking.size >= SLOTS) await Promise.race(asking);

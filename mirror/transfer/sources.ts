@@ -11,7 +11,7 @@ import type { WantedContent } from './transfer.ts';
 
 export interface SourcesDeps {
   readonly resolver: Resolver;
-  readonly router: Pick<Router, 'claim'>;
+  readonly router: Pick<Router, 'claim' | 'mayClaimFirst'>;
   readonly peers: PeerMemory;
   readonly slots: Slots;
   readonly firstBytes: FirstBytes;
@@ -33,7 +33,10 @@ const VAIN_MS_MIN = 2_500;
 /** Who was named may be sending to enough others, and has not begun yet to receive. */
 const CLAIM_AGAIN_MS = 50;
 
-/** Who has it; then, if this node is to keep it, those who are getting it, until this node is to fetch it from its registry. */
+/**
+ * Who has it; then, if this node is to keep it, those who are getting it, until this node is to fetch it from its registry. Where a claim answers for
+ * both, it is the only question.
+ */
 export async function* findSources(
   { resolver, router, peers, slots, firstBytes, log }: SourcesDeps,
   wanted: WantedContent,
@@ -41,9 +44,8 @@ export async function* findSources(
   ended: AbortSignal,
 ): AsyncGenerator<readonly Provider[]> {
   const { digest, registry, isForStore } = wanted;
-  yield* resolver.providers(digest, ended);
   const deferenceMs = isForStore ? firstBytes.deferenceMs(wanted) : 0;
-  if (deferenceMs > 0) await delay(deferenceMs, undefined, { signal: ended }).catch(() => {});
+  const want = (): Want => ({ offset: offset(), patienceMs: firstBytes.patienceMs(registry) });
   const ask = async (want: Want): Promise<Claim | undefined> => {
     const answered = postpone === undefined ? () => {} : await slots.mayLead(digest, postpone);
     if (answered === undefined) return undefined;
@@ -56,12 +58,23 @@ export async function* findSources(
       answered();
     }
   };
+  const mayClaimFirst =
+    isForStore && deferenceMs === 0 && router.mayClaimFirst() && (postpone === undefined || slots.mayLeadAtOnce());
+  let first = mayClaimFirst ? await ask({ ...want(), isFirst: true }) : undefined;
+  if (first === undefined || first.role === 'unknown') {
+    first = undefined;
+    yield* resolver.providers(digest, ended);
+    if (deferenceMs > 0) await delay(deferenceMs, undefined, { signal: ended }).catch(() => {});
+  } else if (first.role === 'held') {
+    yield resolver.ordered(first.providers);
+    first = undefined;
+  }
   let askedAt = offset();
   let vainSinceMs = 0;
   for (let vain = 0; isForStore && !ended.aborted; ) {
-    const want = { offset: offset(), patienceMs: firstBytes.patienceMs(registry) };
-    const claim = await ask(want);
-    if (claim === undefined) return;
+    const claim = first ?? (await ask(want()));
+    first = undefined;
+    if (claim === undefined || claim.role === 'unknown') return;
     if (claim.role !== 'held') firstBytes.awaited(digest, registry);
     if (claim.role === 'lead') {
       log.debug('told to fetch it', { digest });

@@ -67,6 +67,35 @@ export function claimsSuite({ name, createFixture }: SuiteOptions): void {
     }
   });
 
+  swarmTest(
+    'who asks first is told of those who have it alone, and does not become one who is getting it',
+    async (swarm) => {
+      const [a, b, c] = await joinTogether(swarm, 3);
+      await a.router.advertise(
+        KEYS.map((wanted) => ({ key: wanted })),
+        never,
+      );
+
+      for (const wanted of KEYS) {
+        const first = await b.router.claim(wanted, { ...WANT, isFirst: true }, never);
+
+        assert.equal(first.role, 'held');
+        assert.deepEqual(named(first), [a.address]);
+        assert.ok(first.providers.every(({ isReceiving }) => isReceiving !== true));
+        assert.deepEqual(named(await c.router.claim(wanted, WANT, never)), [a.address]);
+      }
+    },
+  );
+
+  swarmTest('who asks first for what nobody has leads, or follows who does', async (swarm) => {
+    const [a, b] = await joinTogether(swarm, 2);
+
+    for (const wanted of KEYS) {
+      assert.equal((await a.router.claim(wanted, { ...WANT, isFirst: true }, never)).role, 'lead');
+      assert.deepEqual(named(await b.router.claim(wanted, { ...WANT, isFirst: true }, never)), [a.address]);
+    }
+  });
+
   swarmTest('who says that it is receiving something is followed', async (swarm) => {
     const [a, b] = await joinTogether(swarm, 2);
 
@@ -85,5 +114,5 @@ async function lead({ router }: Node, wanted: (typeof KEYS)[number]): Promise<vo
 }
 
 function named(claim: Claim): readonly string[] {
-  return claim.role === 'lead' ? [] : claim.providers.map(({ address }) => address);
+  return 'providers' in claim ? claim.providers.map(({ address }) => address) : [];
 }

@@ -56,9 +56,14 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   fc
     .tuple(id, fc.array(fc.array(provider, { maxLength: FRAME_PROVIDERS_MAX }), { maxLength: FRAME_GETS_MAX }))
     .map(([id, providers]) => ({ type: 'found' as const, id, providers })),
-  fc
-    .tuple(id, key, offset, fc.nat({ max: 0xffff }))
-    .map(([id, key, offset, patienceMs]) => ({ type: 'claim' as const, id, key, offset, patienceMs })),
+  fc.tuple(id, key, offset, fc.nat({ max: 0xffff }), fc.boolean()).map(([id, key, offset, patienceMs, isFirst]) => ({
+    type: 'claim' as const,
+    id,
+    key,
+    offset,
+    patienceMs,
+    isFirst,
+  })),
   fc
     .tuple(
       id,

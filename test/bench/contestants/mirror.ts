@@ -56,6 +56,7 @@ const router: Router = {
   claim: async () => ({ role: 'lead' }),
   receiving: () => {},
   gaveUp: () => {},
+  mayClaimFirst: () => false,
   members: () => [],
   isReady: () => true,
   lookup: async function* () {
