@@ -69,7 +69,7 @@ async function eventually(assertions: () => Promise<void> | void): Promise<void>
 }
 
 /** Speaks the protocol by hand. Tells what came back, and when the connection is closed. */
-async function connectByHand(t: TestContext, node: TestNode) {
+async function connectByHand(t: TestContext, node: TestNode, answer?: (frame: Frame) => Frame | undefined) {
   const gate = createKeyGate({ onRefused: () => {} }, { keys: [ONE] });
   const libp2p = await createNode(gate, { listen: { host: LOCALHOST, port: 0 }, services: {} });
   t.after(() => libp2p.stop());
@@ -79,7 +79,13 @@ async function connectByHand(t: TestContext, node: TestNode) {
   const closed = once(connection, 'close', { signal: AbortSignal.timeout(10_000) });
   const parser = createFrameParser();
   const heard: Frame[] = [];
-  stream.addEventListener('message', ({ data }) => void heard.push(...parser.push(data.subarray())));
+  stream.addEventListener('message', ({ data }) => {
+    for (const frame of parser.push(data.subarray())) {
+      heard.push(frame);
+      const answered = answer?.(frame);
+      if (answered !== undefined) stream.send(formatFrame(answered));
+    }
+  });
   return {
     libp2p,
     closed,
@@ -279,6 +285,37 @@ test('a member that is removed from the source is let go, not found, and not let
 
   ours.add(addressOf(removed));
   await eventually(async () => assert.equal((await find(node, KEY)).length, 1));
+});
+
+test('whoever was removed is neither found nor followed, though another member names it', async (t) => {
+  const members = createTestMembers();
+  const [removed, node] = [await startNode(t), await startNode(t, { members })];
+  const address = { host: LOCALHOST, port: removed.router.swarmPort };
+  members.add(address);
+  await eventually(() => assert.equal(node.router.members().length, 1));
+  const [peer] = node.router.members();
+  members.remove(address);
+  await eventually(() => assert.deepEqual(node.router.members(), []));
+  assert.ok(peer);
+
+  const providers = [{ peer }, {}]; // The latter is who answers.
+  const other = await connectByHand(t, node, (frame) => {
+    if (frame.type === 'claim') return { type: 'claimed', id: frame.id, role: 'follow', providers };
+    if (frame.type !== 'get') return undefined;
+    return { type: 'found', id: frame.id, providers: frame.keys.map(() => providers) };
+  });
+  const welcome = [other.libp2p.peerId.toString()];
+  other.send(HELLO);
+  await eventually(() => assert.equal(node.router.members().length, 1));
+
+  const named = ({ peerId }: Provider) => peerId;
+  assert.deepEqual((await find(node, KEY)).map(named), welcome);
+  // Of as many keys, the claims on some are the other's to answer.
+  const keys = Array.from({ length: 32 }, (_, index) => `${KEY}-${index}` as Key);
+  const claims = await Promise.all(keys.map((key) => node.router.claim(key, { offset: 0, patienceMs: 1_000 }, never)));
+  const followed = claims.flatMap((claim) => ('providers' in claim ? [claim.providers.map(named)] : []));
+  assert.notEqual(followed.length, 0);
+  for (const peerIds of followed) assert.deepEqual(peerIds, welcome);
 });
 
 test('two that dial each other at once end up with one connection that works', async (t) => {
