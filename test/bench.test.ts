@@ -21,3 +21,17 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     assert.match(progress.join(''), /^announce: .*\nstopping what was started; once more to leave it\n$/);
   });
 }
+
+test('a bench that measures nothing fails', async (t) => {
+  const program = path.join(import.meta.dirname, 'bench', 'run.ts');
+  const child = spawn(process.execPath, [program, 'herd', '--only', 'no such case'], { signal: t.signal });
+  const said = child.stderr.toArray();
+
+  const [code] = await once(child, 'close');
+
+  assert.equal(code, 1);
+  assert.match(
+    (await said).join(''),
+    /^herd failed: Error: nothing was measured: it has no case for --only 'no such case'\n/,
+  );
+});

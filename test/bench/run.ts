@@ -82,6 +82,7 @@ for (const name of chosen) {
   try {
     const result = await runBench(name);
     if (interrupted.signal.aborted) break; // Part of it tells nothing.
+    if (result.rows.length === 0) throw new Error(`nothing was measured: it has no case for --only '${only}'`);
     process.stdout.write(`${json ? JSON.stringify(result) : formatTable(result)}\n`);
     if (result.limits.some(({ ok }) => !ok)) process.exitCode = 1;
   } catch (error) {
@@ -91,4 +92,4 @@ for (const name of chosen) {
     process.exitCode = 1;
   }
 }
-process.exit(interrupted.signal.aborted ? 130 : undefined);
+process.exit(interrupted.signal.aborted ? 130 : process.exitCode);
